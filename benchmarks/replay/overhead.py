@@ -1,0 +1,58 @@
+"""What the server itself costs: the model is scripted and answers at once; a small and a 10,000-line document."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.replay.connection import Connection
+from benchmarks.replay.editor import Ask, TraceEditor
+from benchmarks.replay.trace import Step, Trace
+from model_runtime.evaluation.scoring import percentile
+
+SCRIPTED_SERVER = [sys.executable, "-m", "tests.support.fake_server"]
+SIZES = (100, 10_000)
+# The pause that the server makes on purpose before it bothers the model is not overhead.
+SETTINGS = {"completion": {"debounceMs": 0}}
+
+Session = Callable[[list[str], dict[str, Any]], AbstractContextManager[Connection]]
+
+
+def measure_overhead(rounds: int, session: Session) -> dict[str, Any]:
+    """Type and ask in the middle of a large file; ms from the request to the answer, with the keystroke before it."""
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "script.json"
+        script.write_text(json.dumps({"completions": [{"text": "(value)"}]}), "utf-8")
+        with session([*SCRIPTED_SERVER, str(script)], SETTINGS) as connection:
+            for number, lines in enumerate(SIZES):
+                asks = TraceEditor(connection, _trace(lines, 100 * max(1, rounds)), number).replay()
+                figures[f"inline_completion_{lines}_lines"] = _figures(asks)
+    return figures
+
+
+def _figures(asks: list[Ask]) -> dict[str, Any]:
+    # The first answer pays for the first parse of the whole file; the others show the price of a keystroke.
+    values = [ask.ms for ask in asks[1:]]
+    return {
+        "p50_ms": round(percentile(values, 0.5), 2),
+        "p95_ms": round(percentile(values, 0.95), 2),
+        "first_ms": round(asks[0].ms, 2),
+        "requests": len(asks),
+        "shown": sum(bool(ask.shown) for ask in asks),
+    }
+
+
+def _trace(lines: int, asks: int) -> Trace:
+    function = 'def function_{0}(value):\n    """Say {0}."""\n    total = value + {0}\n    return total\n\n'
+    text = "".join(function.format(number) for number in range(lines // 5))
+    caret = text.index("    return total", len(text) // 2)
+    steps = [Step("type", "    result = print")]
+    for _ in range(asks):
+        steps += [Step("ask"), Step("type", "x")]
+    return Trace("overhead", "python", "large.py", "a keystroke and a request", text, caret, tuple(steps))

@@ -1,0 +1,179 @@
+"""Request and response types of the runtime: frozen, plain values, no torch.
+
+Everything here speaks text and character offsets (Python string indices). Positions, URIs and JSON belong to the
+callers. Cancellation is a `should_stop()` callable that the runtime calls between denoising steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+Policy = Literal["ar", "lossless", "fast"]
+"""`ar`: one token a forward, greedy (the baseline). `lossless`: drafts verified in parallel, same text as `ar`.
+`fast`: drafts are also accepted where the model is nearly indifferent, then re-examined."""
+
+FinishReason = Literal["end", "suffix", "stop_rule", "length", "deadline", "cancelled", "low_confidence"]
+
+ShouldStop = Callable[[], bool]
+
+
+def never_stop() -> bool:
+    """The `should_stop` of a caller that never cancels."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to decode one request. Greedy and deterministic unless `temperature` > 0, then deterministic under `seed`."""
+
+    policy: Policy = "lossless"
+    max_tokens: int = 64
+    block_size: int | None = None
+    """Canvas positions denoised together, 1-128; None lets the runtime choose."""
+    max_steps: int | None = None
+    """Denoising steps allowed per block; None means as many as the block needs."""
+    temperature: float = 0.0
+    seed: int = 0
+    accept_threshold: float = 0.3
+    """`fast` only: a draft token stays if its probability is at least this fraction of the best token's."""
+    deadline_ms: float | None = None
+    """Wall-clock budget from the call; when it runs out the tokens committed so far are returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRules:
+    """When an infill is finished, beyond the model's own end token. The caller knows the syntax, the runtime the text."""
+
+    max_lines: int | None = None
+    """Stop after this many newline-terminated lines (1: single-line completion)."""
+    stop_at_suffix: bool = True
+    """End where the text after the cursor resumes, and drop the repeated part."""
+    stop_at_dedent: bool = False
+    """End before the first non-blank line that is indented less than the line the cursor is on."""
+    stop_strings: tuple[str, ...] = ()
+    """End before the first of these strings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """A piece of another file shown to the model as context."""
+
+    path: str
+    """Relative to the workspace, with forward slashes."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """Fill the hole between `prefix` and `suffix` of one file."""
+
+    prefix: str
+    suffix: str = ""
+    path: str | None = None
+    """Workspace-relative, forward slashes; shown to the model when snippets are."""
+    language: str | None = None
+    """LSP language id."""
+    snippets: tuple[Snippet, ...] = ()
+    stop: StopRules = field(default_factory=StopRules)
+    params: SamplingParams = field(default_factory=SamplingParams)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """Answer a free prompt, through the model's chat layout when `chat`, else as plain continuation."""
+
+    prompt: str
+    chat: bool = False
+    system: str | None = None
+    stop_strings: tuple[str, ...] = ()
+    params: SamplingParams = field(default_factory=SamplingParams)
+
+
+@dataclass(frozen=True, slots=True)
+class EditRequest:
+    """Rewrite `text[start:end]` as `instruction` says; text outside that range never changes."""
+
+    text: str
+    instruction: str
+    start: int = 0
+    end: int | None = None
+    """None: the end of the text."""
+    path: str | None = None
+    language: str | None = None
+    diagnostics: tuple[str, ...] = ()
+    """Messages of problems in the range, most important first."""
+    params: SamplingParams = field(default_factory=lambda: SamplingParams(max_tokens=2048))
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Milliseconds spent, and what was reused."""
+
+    prefill_ms: float = 0.0
+    denoise_ms: float = 0.0
+    total_ms: float = 0.0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Prompt tokens whose keys and values were already in the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionResult:
+    """Text to insert at the cursor ("" when there is nothing worth showing) and how it was made."""
+
+    text: str
+    finish_reason: FinishReason
+    tokens: int
+    """Tokens committed, stop token included."""
+    forwards: int
+    """Network forwards after the prompt was in the cache."""
+    confidence: float
+    """Geometric mean probability of the tokens of `text`, 0-1."""
+    token_ends: tuple[int, ...] = ()
+    """End offset in `text` of each token, with `token_probs` its probability."""
+    token_probs: tuple[float, ...] = ()
+    timings: Timings = field(default_factory=Timings)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateResult:
+    """A continuation and how it was made."""
+
+    text: str
+    finish_reason: FinishReason
+    tokens: int
+    forwards: int
+    timings: Timings = field(default_factory=Timings)
+
+
+@dataclass(frozen=True, slots=True)
+class EditStep:
+    """One step of a running edit: a complete candidate for the whole text, valid to stop at."""
+
+    text: str
+    """The whole text, the part outside the range unchanged."""
+    done_offset: int
+    """Text before this offset is final."""
+    is_final: bool
+    finish_reason: FinishReason
+    tokens: int
+    forwards: int
+    timings: Timings = field(default_factory=Timings)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is loaded."""
+
+    name: str
+    architecture: str
+    parameters: int
+    vocabulary: int
+    context_length: int
+    device: str
+    precision: str
+    checkpoint: str
+    digest: str
+    resident_bytes: int

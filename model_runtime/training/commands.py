@@ -1,0 +1,202 @@
+"""The commands behind `seedls train`: flags in, one run each. Heavy imports happen inside the functions."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_runtime.config import default_home
+
+if TYPE_CHECKING:
+    from model_runtime.training.config import TrainConfig
+    from model_runtime.training.network import TrainingNetwork
+
+HELD_OUT_SEED = 20
+QUICK_PER_KIND = 8
+"""Held-out samples of each kind whose loss is watched during a run."""
+
+
+def register(subparsers: Any) -> None:
+    """Add every command."""
+    data = subparsers.add_parser("data", help="build training shards from pinned, permissively licensed packages")
+    data.add_argument("--eval-data", type=Path, required=True, help="folder of evaluation sets to keep out of the data")
+    data.add_argument("--out", type=Path, default=None, help="shard folder (default: SEEDLS_HOME/training/data)")
+    data.add_argument("--archives", type=Path, default=None, help="where downloaded packages are kept")
+    data.set_defaults(run_command=run_data)
+
+    heal = subparsers.add_parser("heal", help="stage 0: teach the base to end its infills and to follow edit requests")
+    _add_run_flags(heal)
+    heal.add_argument("--steps", type=int, default=400)
+    heal.add_argument("--seed", type=int, default=1)
+    heal.add_argument("--batch-tokens", type=int, default=1000)
+    heal.add_argument("--first-layer", type=int, default=8)
+    heal.add_argument("--rank", type=int, default=16)
+    heal.add_argument("--learning-rate", type=float, default=3e-4)
+    heal.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
+    heal.add_argument("--minutes", type=float, default=None, help="stop with a checkpoint after so many minutes")
+    heal.set_defaults(run_command=run_heal)
+
+    evaluate = subparsers.add_parser("evaluate", help="held-out infills and edits, with and without the adapter")
+    _add_run_flags(evaluate, run_required=False)
+    evaluate.add_argument("--adapter", type=Path, default=None, help="an exported adapter instead of a run")
+    evaluate.add_argument("--cases", type=int, default=40, help="cases of each kind")
+    evaluate.add_argument("--seed", type=int, default=HELD_OUT_SEED + 1)
+    evaluate.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
+    evaluate.add_argument("--base-only", action="store_true", help="measure the base without any adapter")
+    evaluate.add_argument("--show", type=int, default=0, help="print this many cases of each kind")
+    evaluate.add_argument("--card", type=Path, default=None, help="add the figures to this card")
+    evaluate.set_defaults(run_command=run_evaluate)
+
+    export = subparsers.add_parser("export", help="write a run's adapter as a small int8 file")
+    _add_run_flags(export)
+    export.add_argument("--out", type=Path, required=True, help="for example models/coder-0.5b/healing.safetensors")
+    export.set_defaults(run_command=run_export)
+
+
+def _add_run_flags(parser: argparse.ArgumentParser, *, run_required: bool = True) -> None:
+    parser.add_argument("--base", default="coder-0.5b", help="an installed model's name, or a checkpoint path")
+    parser.add_argument("--data", type=Path, default=None, help="shard folder (default: SEEDLS_HOME/training/data)")
+    parser.add_argument("--run", type=Path, required=run_required, default=None, help="folder of the run")
+    parser.add_argument("--threads", type=int, default=None)
+
+
+def note(message: str) -> None:
+    """One line of progress."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def run_data(args: argparse.Namespace) -> int:
+    """`data`."""
+    from model_runtime.training.data.build import build_data
+    from model_runtime.training.data.decontaminate import Decontaminator
+    from model_runtime.training.data.packages import default_pins
+
+    decontaminator = Decontaminator.from_folder(args.eval_data)
+    archives = args.archives or default_home() / "training" / "archives"
+    manifest = build_data(default_pins(), archives, _data_folder(args), decontaminator, note)
+    note(f"dropped: {json.dumps(manifest['dropped'])}")
+    return 0
+
+
+def run_heal(args: argparse.Namespace) -> int:
+    """`heal`."""
+    from model_runtime.training.card import write_card
+    from model_runtime.training.config import TrainConfig
+    from model_runtime.training.data.shards import data_digest, read_shards
+    from model_runtime.training.evaluate import held_out_samples
+    from model_runtime.training.heal import RunLimits, heal, prepare_network
+    from model_runtime.training.samples import SampleMaker, SampleStream
+
+    _set_threads(args)
+    config = TrainConfig(
+        steps=args.steps,
+        batch_tokens=args.batch_tokens,
+        first_layer=args.first_layer,
+        rank=args.rank,
+        alpha=2.0 * args.rank,
+        learning_rate=args.learning_rate,
+        seed=args.seed,
+        precision=args.precision,
+    )
+    base = _base_path(args)
+    maker = SampleMaker(_tokenizer(base))
+    data = _data_folder(args)
+    stream = SampleStream(list(read_shards(data, "train")), maker, config.mixture, config.seed)
+    held_out = held_out_samples(list(read_shards(data, "held_out")), maker, QUICK_PER_KIND, HELD_OUT_SEED)
+    network = prepare_network(base, config)
+    trainer = heal(network, stream, held_out, config, args.run, RunLimits(max_minutes=args.minutes), note)
+    write_card(args.run, config, trainer.progress, data_digest(data), base_identity(args.base, base), args.argv)
+    return 0
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    """`evaluate`."""
+    from model_runtime.training.card import add_figures
+    from model_runtime.training.data.shards import read_shards
+    from model_runtime.training.evaluate import evaluate, held_out_samples, summary
+    from model_runtime.training.heal import held_out_loss
+    from model_runtime.training.samples import SampleMaker
+
+    _set_threads(args)
+    base = _base_path(args)
+    tokenizer = _tokenizer(base)
+    sources = list(read_shards(_data_folder(args), "held_out"))
+    samples = held_out_samples(sources, SampleMaker(tokenizer), args.cases, args.seed)
+    network, name, config = _network_to_measure(args, base)
+    losses = held_out_loss(network, samples, config)
+    outcomes = evaluate(network, tokenizer, samples, note)
+    figures: dict[str, Any] = summary(outcomes)
+    for kind, loss in losses.items():
+        figures.setdefault(kind, {})["loss"] = round(loss, 4)
+    for kind in figures:
+        for outcome in [o for o in outcomes if o.kind == kind][: args.show]:
+            note(f"--- {kind} ended={outcome.has_ended} exact={outcome.is_exact}\n{outcome.text!r}\n{outcome.truth!r}")
+    if args.card:
+        add_figures(args.card, f"{name}, {args.cases} held-out cases of each kind, seed {args.seed}", figures)
+    print(json.dumps({"network": name, **figures}, indent=1))
+    return 0
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """`export`."""
+    from model_runtime.training.export import export_run
+
+    base = _base_path(args)
+    num_bytes = export_run(args.run, args.out, base_identity(args.base, base))
+    note(f"{args.out}: {num_bytes:,} bytes")
+    return 0
+
+
+def base_identity(name: str, base: Path) -> dict[str, str]:
+    """Name and digest of the source the base was made from: the same whatever vocabulary was kept."""
+    from model_runtime.conversion import hash_file, read_record
+
+    if (base / "seedls.json").is_file():
+        record = read_record(base)
+        return {"name": record.name, "digest": record.source.sha256}
+    file = base if base.is_file() else base / "model.safetensors"
+    return {"name": Path(name).stem, "digest": hash_file(file).sha256}
+
+
+def _network_to_measure(args: argparse.Namespace, base: Path) -> tuple[TrainingNetwork, str, TrainConfig]:
+    from model_runtime.adapters import read_adapter
+    from model_runtime.training.config import TrainConfig
+    from model_runtime.training.export import read_run
+    from model_runtime.training.heal import load_network
+
+    if args.adapter is not None and not args.base_only:
+        network = load_network(base, args.precision)
+        network.merge(read_adapter(args.adapter))
+        return network, f"adapter {args.adapter.name}", TrainConfig(first_layer=0)
+    if args.run is not None and not args.base_only:
+        network = load_network(base, args.precision)
+        steps = read_run(args.run, network)
+        return network, f"run at step {steps}", TrainConfig(first_layer=0)
+    return load_network(base, args.precision), "base alone", TrainConfig(first_layer=0)
+
+
+def _base_path(args: argparse.Namespace) -> Path:
+    from model_runtime.install import find_checkpoint
+
+    return find_checkpoint(args.base)
+
+
+def _tokenizer(base: Path) -> Any:
+    from model_runtime.tokenizer import Tokenizer
+
+    return Tokenizer.load(base)
+
+
+def _data_folder(args: argparse.Namespace) -> Path:
+    chosen = getattr(args, "data", None) or getattr(args, "out", None)
+    return chosen if chosen is not None else default_home() / "training" / "data"
+
+
+def _set_threads(args: argparse.Namespace) -> None:
+    import torch
+
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)

@@ -1,0 +1,1 @@
+"""From package archives to training samples: sources, filters, shards, holes, edit pairs."""

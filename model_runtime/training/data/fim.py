@@ -1,0 +1,209 @@
+"""Holes in real code: what is cut out of a file, and how much is shown around it.
+
+A hole is drawn the way an editor makes one: the rest of a line the cursor stands in (also inside a word, also before
+the closing bracket the editor put there), a whole line, a few lines, a syntax node; rarely nothing at all, which
+teaches to end at once. Works on text; token ids come later (samples.py).
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import random
+import re
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+from model_runtime.training.data.packages import SourceFile
+
+CHARS_PER_TOKEN = 3.3
+"""Measured on this vocabulary over Python; only sets how wide a context is drawn."""
+
+HoleKind = Literal["line", "mid_line", "lines", "node", "empty"]
+
+HOLE_SHARES: dict[HoleKind, float] = {"line": 0.30, "mid_line": 0.35, "lines": 0.20, "node": 0.12, "empty": 0.03}
+MAX_HOLE_CHARS = 320
+MAX_HOLE_LINES = 6
+PROSE_DROP = 0.8
+"""Share of the holes without any sign of code (docstring prose, lone words) that are drawn again."""
+
+_CODE_SIGN = re.compile(r"[=(\[{:.]|return|import|else|pass")
+
+
+@dataclass(frozen=True, slots=True)
+class ContextWidths:
+    """Bounds of the context drawn around a hole, in tokens."""
+
+    min_prefix: int = 24
+    max_prefix: int = 220
+    min_suffix: int = 12
+    max_suffix: int = 130
+    no_suffix_share: float = 0.08
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """One cut: `prefix + middle + suffix` is a contiguous piece of a file."""
+
+    prefix: str
+    middle: str
+    suffix: str
+    kind: HoleKind
+    language: str
+
+    @property
+    def is_multi_line(self) -> bool:
+        """True when the middle holds a newline that something follows."""
+        return "\n" in self.middle.rstrip("\n")
+
+
+def draw_hole(source: SourceFile, rng: random.Random, widths: ContextWidths) -> Hole | None:
+    """A hole of this file, or None when the spot drawn has nothing worth asking for."""
+    kind = rng.choices(list(HOLE_SHARES), weights=list(HOLE_SHARES.values()))[0]
+    span = _draw_span(kind, source, rng)
+    if span is None:
+        return None
+    start, end = span
+    middle = source.text[start:end]
+    if kind != "empty" and (not middle.strip() or len(middle) > MAX_HOLE_CHARS):
+        return None
+    if kind in ("line", "mid_line") and not _CODE_SIGN.search(middle) and rng.random() < PROSE_DROP:
+        return None
+    prefix_start, suffix_end = _context(source.text, start, end, rng, widths)
+    return Hole(source.text[prefix_start:start], middle, source.text[end:suffix_end], kind, source.language)
+
+
+def _draw_span(kind: HoleKind, source: SourceFile, rng: random.Random) -> tuple[int, int] | None:
+    text = source.text
+    if kind == "node":
+        return _node_span(source, rng)
+    starts = [match.start() for match in re.finditer(r"^(?=.*\S)", text, re.MULTILINE)]
+    if not starts:
+        return None
+    line = rng.choice(starts)
+    end = _line_end(text, line)
+    if kind == "empty":
+        return (end, end)
+    if kind == "mid_line":
+        return _mid_line_span(text, line, end, rng)
+    if kind == "lines":
+        for _ in range(rng.randint(1, MAX_HOLE_LINES - 1)):
+            end = _line_end(text, _next_line(text, end))
+    indent = len(text[line:end]) - len(text[line:end].lstrip())
+    # Most cursors stand behind the indentation the editor typed; some at the line's start, where the hole often owns
+    # its newline too.
+    at_indent = rng.random() < 0.55
+    if text.startswith("\n", end) and rng.random() < (0.1 if at_indent else 0.5):
+        end += 1
+    return (line + indent if at_indent else line), end
+
+
+def _mid_line_span(text: str, line: int, end: int, rng: random.Random) -> tuple[int, int] | None:
+    content = text[line:end]
+    first = len(content) - len(content.lstrip())
+    if len(content) - first < 3:
+        return None
+    boundaries = [match.start() for match in re.finditer(r"(?<=[^\w\s])|\b", content) if match.start() > first]
+    at_boundary = boundaries and rng.random() < 0.6
+    start = rng.choice(boundaries) if at_boundary else rng.randint(first + 1, len(content) - 1)
+    stop = len(content)
+    if rng.random() < 0.15:  # the editor already closed the bracket
+        stop -= len(content) - len(content.rstrip(")]}\"':,;"))
+    return (line + start, line + stop) if stop > start else None
+
+
+def _node_span(source: SourceFile, rng: random.Random) -> tuple[int, int] | None:
+    spans = python_node_spans(source.text) if source.language == "python" else bracket_spans(source.text)
+    return rng.choice(spans) if spans else None
+
+
+def python_node_spans(text: str) -> list[tuple[int, int]]:
+    """Character spans of statements and larger expressions, short enough to be a hole."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            tree = ast.parse(text)
+        except (SyntaxError, ValueError):
+            return []
+    offsets = LineOffsets(text)
+    spans = set()
+    for node in ast.walk(tree):
+        if isinstance(
+            node, ast.stmt | ast.Call | ast.BinOp | ast.Compare | ast.BoolOp | ast.List | ast.Dict | ast.IfExp
+        ):
+            span = offsets.span(node)
+            if 4 <= span[1] - span[0] <= MAX_HOLE_CHARS and text.count("\n", *span) < MAX_HOLE_LINES:
+                spans.add(span)
+    return sorted(spans)
+
+
+def bracket_spans(text: str) -> list[tuple[int, int]]:
+    """Spans between matching brackets of brace languages (strings are not parsed: a hole need not be perfect)."""
+    spans, stack = [], []
+    closing = {")": "(", "]": "[", "}": "{"}
+    for offset, char in enumerate(text):
+        if char in "([{":
+            stack.append((char, offset))
+        elif char in closing and stack and stack[-1][0] == closing[char]:
+            start = stack.pop()[1] + 1
+            if 4 <= offset - start <= MAX_HOLE_CHARS and text.count("\n", start, offset) < MAX_HOLE_LINES:
+                spans.append((start, offset))
+    return spans
+
+
+class LineOffsets:
+    """Turns an ast node's lines and UTF-8 columns into character offsets of the text."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", text)  # as Python's parser counts them
+        self._starts = [0]
+        for line in self._lines:
+            self._starts.append(self._starts[-1] + len(line))
+
+    def offset(self, line: int, column: int) -> int:
+        """Character offset of 1-based line and 0-based UTF-8 column."""
+        text = self._lines[line - 1]
+        return self._starts[line - 1] + (
+            column if text.isascii() else len(text.encode()[:column].decode("utf-8", "ignore"))
+        )
+
+    def span(self, node: ast.AST) -> tuple[int, int]:
+        """Start and end of any node with a position."""
+        where = node  # every caller passes statements, expressions or arguments, which have positions
+        return (
+            self.offset(where.lineno, where.col_offset),  # type: ignore[attr-defined]
+            self.offset(where.end_lineno, where.end_col_offset),  # type: ignore[attr-defined]
+        )
+
+
+def _context(text: str, start: int, end: int, rng: random.Random, widths: ContextWidths) -> tuple[int, int]:
+    """Where the shown text begins and ends: widths log-uniform, cut at line boundaries where one is near."""
+    prefix_chars = int(_log_uniform(rng, widths.min_prefix, widths.max_prefix) * CHARS_PER_TOKEN)
+    prefix_start = max(0, start - prefix_chars)
+    newline = text.find("\n", prefix_start, start)
+    if prefix_start > 0 and newline >= 0:
+        prefix_start = newline + 1
+    if rng.random() < widths.no_suffix_share:
+        return prefix_start, end
+    suffix_chars = int(_log_uniform(rng, widths.min_suffix, widths.max_suffix) * CHARS_PER_TOKEN)
+    suffix_end = min(len(text), end + suffix_chars)
+    newline = text.rfind("\n", end, suffix_end)
+    return prefix_start, newline + 1 if suffix_end < len(text) and newline >= 0 else suffix_end
+
+
+def _log_uniform(rng: random.Random, low: int, high: int) -> float:
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+def _next_line(text: str, end: int) -> int:
+    """Where the line after the one that ends at `end` begins."""
+    if text.startswith("\r\n", end):
+        return end + 2
+    return min(end + 1, len(text))
+
+
+def _line_end(text: str, start: int) -> int:
+    end = text.find("\n", start)
+    end = len(text) if end < 0 else end
+    return end - 1 if end > start and text[end - 1] == "\r" else end

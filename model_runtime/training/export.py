@@ -1,0 +1,96 @@
+"""Write a trained adapter as an int8 file in the format of `model_runtime.adapters`.
+
+Rows are scaled by their own maximum, so the error of an entry is at most half of scale: 1/254 of its row's largest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model_runtime.adapters import ADAPTER_FORMAT, METADATA_KEY
+from model_runtime.errors import CheckpointCorrupt, CheckpointMissing
+from model_runtime.training.heal import CHECKPOINT
+from model_runtime.training.network import TrainingNetwork
+
+
+def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """weight (rows, columns) float32 -> int8 of the same shape and float32 scales (rows,)."""
+    scale = weight.abs().amax(dim=1) / 127
+    safe = torch.where(scale > 0, scale, torch.ones_like(scale))
+    return torch.round(weight / safe[:, None]).clamp(-127, 127).to(torch.int8), safe
+
+
+def write_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], metadata: Mapping[str, Any]) -> int:
+    """Write the factors {weight name: (A, B)}; metadata needs kind, rank, alpha, base, base_digest. Returns bytes."""
+    from safetensors.torch import save_file
+
+    tensors: dict[str, Tensor] = {}
+    for name, (a, b) in factors.items():
+        for part, factor in (("lora_a", a), ("lora_b", b)):
+            values, scale = quantise_rows(factor.detach().float().cpu())
+            tensors[f"{name}.{part}"] = values
+            tensors[f"{name}.{part}_scale"] = scale
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    document = {"format": ADAPTER_FORMAT, **metadata}
+    save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(document, sort_keys=True)})
+    partial.replace(path)
+    return path.stat().st_size
+
+
+def export_run(run: Path, path: Path, base: Mapping[str, str]) -> int:
+    """Write the adapter of a run's last checkpoint; returns the file's size in bytes."""
+    document, parameters = _read_checkpoint(run)
+    config = document["config"]
+    metadata = {
+        "kind": "healing",
+        "rank": config["rank"],
+        "alpha": config["alpha"],
+        "base": base["name"],
+        "base_digest": base["digest"],
+        "steps": document["progress"]["step"],
+        "seed": config["seed"],
+    }
+    return write_adapter(path, _pairs(parameters), metadata)
+
+
+def read_run(run: Path, network: TrainingNetwork) -> int:
+    """Attach a run's float32 adapter to a network; returns the number of steps it was trained."""
+    document, parameters = _read_checkpoint(run)
+    config = document["config"]
+    layers = range(config["first_layer"], network.config.num_layers)
+    network.attach_adapter(layers, config["rank"], config["alpha"], config["seed"])
+    pairs = _pairs(parameters)
+    with torch.no_grad():
+        for name, linear in network.adapted_linears():
+            assert linear.lora_a is not None and linear.lora_b is not None
+            linear.lora_a.copy_(pairs[name][0])
+            linear.lora_b.copy_(pairs[name][1])
+    steps: int = document["progress"]["step"]
+    return steps
+
+
+def _read_checkpoint(run: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from safetensors import safe_open
+
+    path = run / CHECKPOINT
+    if not path.is_file():
+        raise CheckpointMissing(f"no {CHECKPOINT} in {run}: nothing was trained there yet")
+    with safe_open(path, framework="pt", device="cpu") as file:
+        document = json.loads((file.metadata() or {}).get("run", "null"))
+        names = [name for name in file.keys() if name.startswith("parameter.")]  # noqa: SIM118
+        parameters = {name.removeprefix("parameter."): file.get_tensor(name) for name in names}
+    if not isinstance(document, dict):
+        raise CheckpointCorrupt(f"{path} is not a training checkpoint")
+    return document, parameters
+
+
+def _pairs(parameters: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    names = sorted({name.rpartition(".")[0] for name in parameters})
+    return {name: (parameters[f"{name}.lora_a"], parameters[f"{name}.lora_b"]) for name in names}

@@ -1,0 +1,158 @@
+"""Stage 0, healing: a plain low-rank adapter that teaches the base to end its infills and to follow edit requests.
+
+Owns one run from base and shards to a trained checkpoint. The base is frozen; the layers below `first_layer` run
+without gradient. A run is a folder: checkpoint.safetensors, progress.json, loss.svg, card.json.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from model_runtime.checkpoint import open_checkpoint
+from model_runtime.training.config import TrainConfig
+from model_runtime.training.curve import write_curve
+from model_runtime.training.loop import Trainer, learning_rate, stop_on_signals
+from model_runtime.training.network import TrainingNetwork
+from model_runtime.training.objective import Pack, Sample, pack, token_losses
+from model_runtime.training.samples import SampleStream
+
+CHECKPOINT = "checkpoint.safetensors"
+HELD_OUT_EVERY = 40
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """When to write and when to stop early."""
+
+    checkpoint_every_s: float = 180.0
+    max_minutes: float | None = None
+
+
+def load_network(base: Path, precision: str) -> TrainingNetwork:
+    """The base (a checkpoint folder, safetensors or GGUF), frozen, in a torch type named by `precision`."""
+    with open_checkpoint(base) as checkpoint:
+        return TrainingNetwork(checkpoint, getattr(torch, precision))
+
+
+def prepare_network(base: Path, config: TrainConfig) -> TrainingNetwork:
+    """The base with a fresh trainable adapter in its upper layers."""
+    network = load_network(base, config.precision)
+    network.attach_adapter(range(config.first_layer, network.config.num_layers), config.rank, config.alpha, config.seed)
+    return network
+
+
+def adapter_parameters(network: TrainingNetwork) -> dict[str, nn.Parameter]:
+    """Trainable parameters by name: NAME.lora_a, NAME.lora_b."""
+    parameters = {}
+    for name, linear in network.adapted_linears():
+        assert linear.lora_a is not None and linear.lora_b is not None
+        parameters[f"{name}.lora_a"], parameters[f"{name}.lora_b"] = linear.lora_a, linear.lora_b
+    return parameters
+
+
+def frozen_states(network: TrainingNetwork, batch: Pack, first_layer: int) -> Tensor:
+    """Hidden states (1, T, V) entering the first adapted layer: no gradient, so they may be kept over epochs."""
+    with torch.no_grad():
+        return network.run_layers(network.embed(batch.ids), batch.positions, batch.mask, layers=range(first_layer))
+
+
+def batch_losses(network: TrainingNetwork, batch: Pack, first_layer: int, states: Tensor | None = None) -> Tensor:
+    """Loss of every scored token of the pack, (N,)."""
+    if states is None:
+        states = frozen_states(network, batch, first_layer)
+    upper = range(first_layer, network.config.num_layers)
+    hidden = network.run_layers(states, batch.positions, batch.mask, layers=upper)
+    return token_losses(network.logits(hidden[0, batch.rows]), batch.targets)
+
+
+def held_out_loss(network: TrainingNetwork, samples: Sequence[Sample], config: TrainConfig) -> dict[str, float]:
+    """Mean loss a token over fixed samples, by kind and over `all`."""
+    sums: dict[str, list[float]] = {}
+    with torch.no_grad():
+        for group in groups_of(samples, config.batch_tokens):
+            losses = iter(batch_losses(network, pack(group), config.first_layer).tolist())
+            for sample in group:
+                own = [next(losses) for _ in range(len(sample.ids) - sample.prompt_length)]
+                sums.setdefault(sample.kind, []).extend(own)
+                sums.setdefault("all", []).extend(own)
+    return {kind: sum(values) / len(values) for kind, values in sorted(sums.items())}
+
+
+def groups_of(samples: Sequence[Sample], max_tokens: int) -> Iterator[list[Sample]]:
+    """Consecutive samples that together hold at most `max_tokens`, at least one each."""
+    group: list[Sample] = []
+    for sample in samples:
+        if group and sum(len(s.ids) for s in group) + len(sample.ids) > max_tokens:
+            yield group
+            group = []
+        group.append(sample)
+    if group:
+        yield group
+
+
+def heal(
+    network: TrainingNetwork,
+    stream: SampleStream,
+    held_out: Sequence[Sample],
+    config: TrainConfig,
+    folder: Path,
+    limits: RunLimits,
+    report: Report,
+) -> Trainer:
+    """Train until `config.steps`, a signal or the time limit; resumes from the folder's checkpoint if there is one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(adapter_parameters(network), config)
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.is_file():
+        trainer.load(checkpoint)
+        report(f"resumed at step {trainer.progress.step} of {config.steps}")
+    progress = trainer.progress
+    started = saved = time.monotonic()
+    with stop_on_signals() as signals:
+        while progress.step < config.steps and not signals["stop"]:
+            begun = time.monotonic()
+            if limits.max_minutes is not None and begun - started > 60 * limits.max_minutes:
+                break
+            if progress.step % HELD_OUT_EVERY == 0:
+                loss = held_out_loss(network, held_out, config)["all"]
+                progress.held_out.append([progress.step, round(loss, 4)])
+                report(f"step {progress.step}: held-out loss {loss:.4f}")
+            samples = stream.batch(progress.step, config.batch_tokens)
+            _train_step(network, trainer, samples)
+            progress.seconds += time.monotonic() - begun
+            recent = progress.losses[-10:]
+            report(
+                f"step {progress.step}/{config.steps}  loss {progress.losses[-1]:.3f}"
+                f"  last ten {sum(recent) / len(recent):.3f}  rate {learning_rate(progress.step - 1, config):.1e}"
+                f"  {progress.tokens / progress.seconds:.0f} tokens/s"
+            )
+            if time.monotonic() - saved > limits.checkpoint_every_s:
+                save_run(trainer, folder)
+                saved = time.monotonic()
+    save_run(trainer, folder)
+    return trainer
+
+
+def _train_step(network: TrainingNetwork, trainer: Trainer, samples: list[Sample]) -> None:
+    batch = pack(samples)
+    losses = batch_losses(network, batch, trainer.config.first_layer)
+    trainer.step((losses * batch.weights).sum())
+    trainer.progress.tokens += batch.ids.numel()
+    trainer.progress.targets += batch.targets.numel()
+    trainer.progress.samples += len(samples)
+
+
+def save_run(trainer: Trainer, folder: Path) -> None:
+    """Checkpoint, readable progress and loss curve."""
+    trainer.save(folder / CHECKPOINT)
+    (folder / "progress.json").write_text(json.dumps(trainer.progress.to_dict()) + "\n", encoding="utf-8")
+    write_curve(folder / "loss.svg", trainer.progress.losses, trainer.progress.held_out)

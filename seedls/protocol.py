@@ -1,0 +1,93 @@
+"""What the server speaks beyond the standard: `seedls/*` methods, command names and their payloads.
+
+Mirrored by the editor clients and documented in docs/protocol.md, which stores the hash of this file. Payload field
+names are what goes over the wire.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+STATUS = "seedls/status"
+"""Request, client to server, no params; answers a `Status`."""
+STATE_CHANGED = "seedls/stateChanged"
+"""Notification, server to client: a `StateChanged` whenever the model's state changes."""
+
+COMMAND_STATUS = "seedls.status"
+"""No arguments; shows one line about model and counters, returns a `Status`."""
+COMMAND_EXPLAIN_LAST = "seedls.explainLast"
+"""No arguments; shows and returns an `Explanation` of the last completion or action."""
+COMMAND_RESTART = "seedls.restart"
+"""No arguments; loads the model again."""
+COMMAND_ACCEPTED = "seedls.accepted"
+"""One argument, the completion's id: the client ran it because the user accepted that completion."""
+COMMAND_APPLY_ACTION = "seedls.applyAction"
+"""One argument, an `ActionData`: for clients that cannot resolve `edit` of a code action."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """The model's state."""
+
+    state: str
+    """`unloaded`, `loading`, `ready` or `failed`."""
+    message: str
+    """One line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why the last answer was what it was. Never contains text of the user's files."""
+
+    request: str
+    """`inlineCompletion`, `completion`, `codeAction/resolve` or "" when nothing was asked yet."""
+    outcome: str
+    """`shown`, `quiet`, `stale`, `superseded`, `cancelled`, `failed` or "" when nothing was asked yet."""
+    reason: str
+    """One line for people."""
+    milliseconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Model and counters of this session."""
+
+    state: str
+    message: str
+    model: str
+    counters: dict[str, int] = field(default_factory=dict)
+    p50_ms: dict[str, float] = field(default_factory=dict)
+    p90_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionData:
+    """`CodeAction.data`: which rewrite, of which characters, of which version."""
+
+    uri: str
+    version: int
+    start: int
+    """Character offset in that version's text."""
+    end: int
+    instruction: str
+    """Id of a built-in instruction (`seedls/instructions.py`)."""
+    diagnostics: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_wire(cls, raw: Any) -> ActionData:
+        """Read what a client sent back; ValueError naming the field when it is not what we gave it."""
+        expected = {"uri": str, "version": int, "start": int, "end": int, "instruction": str}
+        values: dict[str, Any] = {}
+        for name, kind in expected.items():
+            value = raw.get(name) if isinstance(raw, dict) else getattr(raw, name, None)
+            if not isinstance(value, kind):
+                raise ValueError(f"action data: {name} is {value!r}, not {kind.__name__}")
+            values[name] = value
+        diagnostics = raw.get("diagnostics") if isinstance(raw, dict) else getattr(raw, "diagnostics", None)
+        return cls(**values, diagnostics=[str(message) for message in diagnostics or []])
+
+
+def to_wire(payload: StateChanged | Explanation | Status | ActionData) -> dict[str, Any]:
+    """The JSON object of a payload."""
+    return asdict(payload)

@@ -1,0 +1,275 @@
+"""From a cursor to the texts worth showing there: gates, window, model, filters.
+
+Owns the order of these steps and the reason for every silence. It does not know which request asked (`inlineCompletion`
+or `completion`) nor its wire types.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from lsprotocol import types
+
+from seedls.completion_filters import (
+    Filtered,
+    Place,
+    cut_weak_lines,
+    drop_unfinished_line,
+    filter_completion,
+    indent_unit,
+)
+from seedls.context import Window, completion_window, is_multi_line_wanted
+from seedls.documents import DocumentSnapshot
+from seedls.engine import Cancelled, CompletionRequest, CompletionResult, SamplingParams, StopRules
+from seedls.line_endings import NormalisedText
+from seedls.metrics import RequestReport
+from seedls.scheduler import Finished, JobKey, NotRun, StopSignal
+from seedls.session import Session, ShownCompletion
+from seedls.syntax import SyntaxTree
+
+_INVOKED_DEADLINE_FACTOR = 3
+"""Who asks explicitly waits longer than who types."""
+_CLOSERS_AND_BLANKS = " \t)]}>\"'`,;:"
+
+
+class Quiet(Exception):
+    """Nothing will be shown: outcome and reason as in `seedls.explainLast`."""
+
+    def __init__(self, outcome: str, reason: str) -> None:
+        super().__init__(reason)
+        self.outcome = outcome
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request for text at a cursor."""
+
+    request: str
+    """Name for reports."""
+    uri: str
+    position: types.Position
+    is_invoked: bool = False
+    selected: types.SelectedCompletionInfo | None = None
+    """The entry chosen in the completion menu, which the answer must extend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestions:
+    """Texts to put into `span` of `snapshot`, best first, with the file's line endings."""
+
+    snapshot: DocumentSnapshot
+    span: types.Range
+    texts: tuple[str, ...]
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """Everything the steps share; texts use `\\n`."""
+
+    ask: Ask
+    snapshot: DocumentSnapshot
+    normal: NormalisedText
+    place: Place
+    tree: SyntaxTree | None
+    lead: str
+    """Text of the selected menu entry, or "": the answer starts with it."""
+    span: types.Range
+
+
+async def suggest(session: Session, ask: Ask) -> Suggestions | None:
+    """The texts to show, or None; either way the session's metrics know why."""
+    started = time.monotonic()
+    key = JobKey(ask.uri, "completion")
+    signal = session.scheduler.claim(key, _deadline_ms(session, ask))
+    report = RequestReport(ask.request, "shown", "", 0.0)
+    try:
+        scene = _scene(session, ask)
+        suggestions, report = await _answer(session, scene, signal, report)
+        return suggestions
+    except Quiet as quiet:
+        report = replace(report, outcome=quiet.outcome, reason=quiet.reason)
+        return None
+    except NotRun as stopped:
+        report = replace(report, outcome=stopped.reason, reason=_STOPPED.get(stopped.reason, stopped.reason))
+        return None
+    except asyncio.CancelledError:
+        signal.stop("cancelled")
+        report = replace(report, outcome="cancelled", reason="the editor cancelled the request")
+        raise
+    except Exception:
+        report = replace(report, outcome="failed", reason="the request failed; see the log")
+        raise
+    finally:
+        session.scheduler.release(key, signal)
+        session.metrics.record(replace(report, total_ms=(time.monotonic() - started) * 1000))
+
+
+_STOPPED = {
+    "superseded": "a newer request for the same document replaced it",
+    "late": "the model was busy until the deadline",
+    "closed": "the server is shutting down",
+}
+
+
+def _deadline_ms(session: Session, ask: Ask) -> float:
+    return session.settings.completion_deadline_ms * (_INVOKED_DEADLINE_FACTOR if ask.is_invoked else 1)
+
+
+def _scene(session: Session, ask: Ask) -> _Scene:
+    """Check every gate that needs no model; raises Quiet."""
+    settings = session.settings
+    snapshot = session.documents.get(ask.uri)
+    if snapshot is None:
+        raise Quiet("quiet", "the document is not open")
+    if not settings.completion_enabled:
+        raise Quiet("quiet", "completion.enabled is false")
+    if settings.completion_mode == "subtle" and not ask.is_invoked:
+        raise Quiet("quiet", "completion.mode is subtle and nobody asked")
+    if snapshot.language_id in settings.completion_disabled_languages:
+        raise Quiet("quiet", f"completions are off for language {snapshot.language_id!r}")
+    if session.is_excluded(ask.uri):
+        raise Quiet("quiet", "the file is excluded")
+    if session.engine.state != "ready":
+        raise Quiet("quiet", f"the model is not ready: {session.engine.message}")
+    return _with_texts(session, ask, snapshot)
+
+
+def _with_texts(session: Session, ask: Ask, snapshot: DocumentSnapshot) -> _Scene:
+    """Split the text at the cursor, or around the selected menu entry."""
+    normal = NormalisedText(snapshot.text)
+    if "\0" in normal.text:
+        raise Quiet("quiet", "the file is binary")
+    start = end = normal.from_original(snapshot.offset_at(ask.position))
+    lead = ""
+    if ask.selected is not None:
+        chosen = tuple(map(normal.from_original, snapshot.offsets_at(ask.selected.range)))
+        is_extension = chosen[0] <= start <= chosen[1] and ask.selected.text.startswith(normal.text[chosen[0] : start])
+        # Some clients send the visual selection here: that is not a menu entry, and is ignored.
+        if is_extension and "\n" not in normal.text[chosen[0] : chosen[1]] + ask.selected.text:
+            start, end = chosen
+            lead = ask.selected.text
+    place = Place(normal.text[:start] + lead, normal.text[end:])
+    tree = session.tree_for(snapshot, normal.text)
+    if tree is not None and not ask.is_invoked:
+        if not session.settings.completion_in_comments and tree.is_in_comment(start):
+            raise Quiet("quiet", "the cursor is in a comment")
+        if not session.settings.completion_in_strings and tree.is_in_string(start):
+            raise Quiet("quiet", "the cursor is in a string")
+    span = snapshot.range_at(normal.to_original(start), normal.to_original(end))
+    return _Scene(ask, snapshot, normal, place, tree, lead, span)
+
+
+async def _answer(
+    session: Session, scene: _Scene, signal: StopSignal, report: RequestReport
+) -> tuple[Suggestions, RequestReport]:
+    """From the cache of what is being typed into, else from the model; raises Quiet."""
+    shown = session.shown.get(scene.ask.uri)
+    rest = shown.rest_after_typing(scene.place.before, scene.place.after) if shown and not scene.lead else None
+    if shown is not None and rest is not None and rest.strip():
+        return _suggestions(scene, [rest], shown.id), replace(report, reason="continues what was shown")
+    await _pause_in_typing(session, scene, signal)
+    finished = await _ask_model(session, scene, signal)
+    report = replace(report, queue_ms=finished.queue_ms, run_ms=finished.run_ms)
+    results = finished.value
+    report = replace(report, tokens=sum(one.tokens for one in results), forwards=sum(one.forwards for one in results))
+    filtered = [_filtered(session, scene, result) for result in results]
+    texts = list(dict.fromkeys(one.text for one in filtered if one.text))
+    if not texts:
+        raise Quiet("quiet", filtered[0].reason)
+    completion_id = uuid.uuid4().hex
+    session.shown[scene.ask.uri] = ShownCompletion(scene.place.before, scene.place.after, texts[0], completion_id)
+    current = session.documents.get(scene.ask.uri)
+    if current is None or not current.same_text_as(scene.snapshot):
+        # Not lost: if the user typed the beginning of it, the next request finds it in `shown`.
+        raise Quiet("stale", "the document changed while the model worked")
+    return _suggestions(scene, texts, completion_id), replace(report, reason=results[0].finish_reason)
+
+
+async def _pause_in_typing(session: Session, scene: _Scene, signal: StopSignal) -> None:
+    """Wait a moment while the user types: a newer request then replaces this one before the model starts."""
+    if not scene.ask.is_invoked and session.settings.completion_debounce_ms:
+        await asyncio.sleep(session.settings.completion_debounce_ms / 1000)
+        if signal.is_set():
+            raise NotRun(signal.reason)
+
+
+async def _ask_model(session: Session, scene: _Scene, signal: StopSignal) -> Finished[list[CompletionResult]]:
+    engine = session.engine
+    requests = _requests(session, scene)
+
+    def work(stop: StopSignal) -> list[CompletionResult]:
+        results: list[CompletionResult] = []
+        for request in requests:
+            if results and stop():
+                break  # one good candidate in time is better than three late
+            results.append(engine.complete(request, stop.is_set))
+        return results
+
+    try:
+        return await session.scheduler.run(signal, work)
+    except Cancelled:
+        raise Quiet("cancelled", "stopped before there was anything to show") from None
+
+
+def _requests(session: Session, scene: _Scene) -> list[CompletionRequest]:
+    """Greedy first; further candidates are sampled, when asked for."""
+    settings = session.settings
+    window: Window = completion_window(
+        scene.place.before + scene.place.after,
+        len(scene.place.before),
+        settings.context_prefix_characters,
+        settings.context_suffix_characters,
+        None if scene.lead else scene.tree,
+    )
+    params = SamplingParams(
+        policy=settings.policy,  # type: ignore[arg-type]  # checked against the choices of the table
+        max_tokens=settings.completion_max_tokens,
+        deadline_ms=_deadline_ms(session, scene.ask),
+    )
+    greedy = CompletionRequest(
+        prefix=window.prefix,
+        suffix=window.suffix,
+        path=session.relative_path(scene.ask.uri),
+        language=scene.snapshot.language_id or None,
+        stop=StopRules(max_lines=settings.completion_max_lines if _is_multi_line(scene) else 1, stop_at_dedent=True),
+        params=params,
+    )
+    count = settings.completion_candidates if scene.ask.is_invoked else 1
+    sampled = [replace(greedy, params=replace(params, temperature=0.8, seed=seed)) for seed in range(1, count)]
+    return [greedy, *sampled]
+
+
+def _is_multi_line(scene: _Scene) -> bool:
+    place = scene.place
+    if scene.ask.is_invoked and not place.line_after.strip(_CLOSERS_AND_BLANKS):
+        return not place.line_after.strip()
+    return is_multi_line_wanted(place.before + place.after, len(place.before))
+
+
+def _filtered(session: Session, scene: _Scene, result: CompletionResult) -> Filtered:
+    """Confidence first (it needs the model's own token boundaries), then the text rules."""
+    if result.finish_reason == "cancelled":
+        return Filtered("", "the model was stopped")
+    if not result.text.strip():
+        return Filtered("", f"the model had nothing to add ({result.finish_reason})")
+    minimum = session.settings.completion_min_confidence
+    text = cut_weak_lines(result.text, result.token_ends, result.token_probs, minimum)
+    if not text.strip() or (not result.token_ends and result.confidence < minimum):
+        return Filtered("", f"the model was not sure enough ({result.confidence:.2f} < {minimum:.2f})")
+    is_multi_line = _is_multi_line(scene)
+    if text == result.text and result.finish_reason in ("deadline", "length") and is_multi_line:
+        text = drop_unfinished_line(text)
+    tree = scene.tree.reparsed(scene.place.before + scene.place.after) if scene.tree is not None else None
+    unit = indent_unit(scene.normal.text)
+    return filter_completion(text, scene.place, is_multi_line=is_multi_line, indent_unit=unit, tree=tree)
+
+
+def _suggestions(scene: _Scene, texts: list[str], completion_id: str) -> Suggestions:
+    restore: Callable[[str], str] = scene.normal.restored
+    return Suggestions(scene.snapshot, scene.span, tuple(restore(scene.lead + text) for text in texts), completion_id)

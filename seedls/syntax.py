@@ -1,0 +1,258 @@
+"""What tree-sitter knows about a text: errors, enclosing nodes, comments and strings, open blocks.
+
+Owns the table of grammars. A language without a grammar (or whose wheel is not installed) gives None everywhere, and
+the callers fall back to plain text. It does not know documents, positions or the protocol; offsets are characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from seedls.text_edits import single_replacement
+
+if TYPE_CHECKING:
+    from tree_sitter import Node, Parser, Tree
+
+_GRAMMARS: dict[str, tuple[str, str]] = {
+    "python": ("tree_sitter_python", "language"),
+    "javascript": ("tree_sitter_javascript", "language"),
+    "javascriptreact": ("tree_sitter_javascript", "language"),
+    "typescript": ("tree_sitter_typescript", "language_typescript"),
+    "typescriptreact": ("tree_sitter_typescript", "language_tsx"),
+    "rust": ("tree_sitter_rust", "language"),
+    "go": ("tree_sitter_go", "language"),
+    "c": ("tree_sitter_c", "language"),
+    "cpp": ("tree_sitter_cpp", "language"),
+    "java": ("tree_sitter_java", "language"),
+    "lua": ("tree_sitter_lua", "language"),
+}
+"""LSP language id -> (module, function). Only Python's wheel is a dependency; the others work when installed."""
+
+_FUNCTION_TYPES = frozenset(
+    {
+        "function_definition",
+        "function_declaration",
+        "function_item",
+        "method_definition",
+        "method_declaration",
+        "constructor_declaration",
+        "arrow_function",
+        "function_expression",
+    }
+)
+_CLASS_TYPES = frozenset(
+    {"class_definition", "class_declaration", "struct_item", "impl_item", "class_specifier", "interface_declaration"}
+)
+_COMMENT_TYPES = frozenset({"comment", "line_comment", "block_comment"})
+_STRING_TYPES = frozenset(
+    {
+        "string",
+        "string_content",
+        "string_literal",
+        "template_string",
+        "raw_string_literal",
+        "interpreted_string_literal",
+        "char_literal",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SyntaxNode:
+    """A node as plain values; [start, end) in characters of the text."""
+
+    kind: str
+    start: int
+    end: int
+    name: str = ""
+
+
+@lru_cache(maxsize=32)
+def _parser_for(language_id: str) -> Parser | None:
+    entry = _GRAMMARS.get(language_id)
+    if entry is None:
+        return None
+    from tree_sitter import Language, Parser
+
+    try:
+        module = import_module(entry[0])
+        return Parser(Language(getattr(module, entry[1])()))
+    except (ImportError, AttributeError, ValueError):
+        return None
+
+
+class SyntaxTree:
+    """The parse of one text. Immutable; `reparsed` reuses what did not change."""
+
+    __slots__ = ("_data", "_is_ascii", "_tree", "language_id", "text")
+
+    def __init__(self, language_id: str, text: str, data: bytes, tree: Tree) -> None:
+        self.language_id = language_id
+        self.text = text
+        self._data = data
+        self._tree = tree
+        self._is_ascii = len(data) == len(text)
+
+    def reparsed(self, text: str) -> SyntaxTree:
+        """The tree of a changed text, in time proportional to the change."""
+        change = single_replacement(self.text, text)
+        if change is None:
+            return self
+        data = _encode(text)
+        start = self._byte_offset(change.start)
+        old_end = self._byte_offset(change.end)
+        new_end = start + len(_encode(change.new_text))
+        tree = self._tree.copy()
+        tree.edit(
+            start_byte=start,
+            old_end_byte=old_end,
+            new_end_byte=new_end,
+            start_point=_point(self._data, start),
+            old_end_point=_point(self._data, old_end),
+            new_end_point=_point(data, new_end),
+        )
+        parser = _parser_for(self.language_id)
+        assert parser is not None
+        return SyntaxTree(self.language_id, text, data, parser.parse(data, tree))
+
+    def count_errors(self) -> int:
+        """Number of ERROR and MISSING nodes; 0 means the text parses."""
+        return sum(1 for _ in _errors(self._tree.root_node))
+
+    def is_in_comment(self, offset: int) -> bool:
+        """True when a character typed at `offset` would continue a comment."""
+        node = self._node_before(offset)
+        if node is None or node.type not in _COMMENT_TYPES:
+            return False
+        end = self._char_offset(node.end_byte)
+        # A line comment goes on at its end; a block comment is over there.
+        return offset < end or not self.text[:end].endswith("*/")
+
+    def is_in_string(self, offset: int) -> bool:
+        """True when `offset` lies strictly inside a string literal."""
+        position = self._byte_offset(offset)
+        node: Node | None = self._node_before(offset)
+        while node is not None:
+            if node.type in _STRING_TYPES and node.start_byte < position < node.end_byte:
+                return node.type != "interpolation"
+            if node.type == "interpolation":
+                return False
+            node = node.parent
+        return False
+
+    def enclosing_function(self, start: int, end: int) -> SyntaxNode | None:
+        """The innermost function that holds [start, end)."""
+        return self._enclosing(start, end, _FUNCTION_TYPES)
+
+    def enclosing_class(self, start: int, end: int) -> SyntaxNode | None:
+        """The innermost class that holds [start, end)."""
+        return self._enclosing(start, end, _CLASS_TYPES)
+
+    def scopes_at(self, offset: int) -> list[SyntaxNode]:
+        """Functions and classes around `offset`, outermost first."""
+        found: list[SyntaxNode] = []
+        node: Node | None = self._smallest(offset, offset)
+        while node is not None:
+            if node.type in _FUNCTION_TYPES or node.type in _CLASS_TYPES:
+                found.append(self._plain(node))
+            node = node.parent
+        return found[::-1]
+
+    def definitions_in(self, start: int, end: int) -> list[SyntaxNode]:
+        """Functions and classes that begin inside [start, end), in text order."""
+        low, high = self._byte_offset(start), self._byte_offset(end)
+        return [
+            self._plain(node)
+            for node in _overlapping(self._tree.root_node, low, high)
+            if node.type in _FUNCTION_TYPES | _CLASS_TYPES and low <= node.start_byte < high
+        ]
+
+    def has_docstring(self, definition: SyntaxNode) -> bool:
+        """True when a Python function or class starts with a string statement."""
+        node = self._tree.root_node.descendant_for_byte_range(
+            self._byte_offset(definition.start), max(0, self._byte_offset(definition.end) - 1)
+        )
+        if node is not None and node.type == "decorated_definition":
+            node = node.child_by_field_name("definition")
+        body = node.child_by_field_name("body") if node is not None else None
+        first = body.named_child(0) if body is not None and body.named_child_count else None
+        if first is None or first.type != "expression_statement":
+            return False
+        value = first.named_child(0)
+        return value is not None and value.type in ("string", "concatenated_string")
+
+    def _enclosing(self, start: int, end: int, kinds: frozenset[str]) -> SyntaxNode | None:
+        node: Node | None = self._smallest(start, end)
+        while node is not None and node.type not in kinds:
+            node = node.parent
+        return self._plain(node) if node is not None else None
+
+    def _smallest(self, start: int, end: int) -> Node | None:
+        low, high = self._byte_offset(start), self._byte_offset(end)
+        return self._tree.root_node.descendant_for_byte_range(low, high)
+
+    def _node_before(self, offset: int) -> Node | None:
+        """The node of the character left of `offset`: typing goes on inside what was just typed."""
+        position = self._byte_offset(offset)
+        low = max(0, position - 1)
+        return self._tree.root_node.descendant_for_byte_range(low, position)
+
+    def _plain(self, node: Node) -> SyntaxNode:
+        name_node = node.child_by_field_name("name")
+        name = name_node.text.decode("utf-8", "replace") if name_node is not None and name_node.text else ""
+        outer = node.parent if node.parent is not None and node.parent.type == "decorated_definition" else node
+        return SyntaxNode(node.type, self._char_offset(outer.start_byte), self._char_offset(node.end_byte), name)
+
+    def _byte_offset(self, characters: int) -> int:
+        return characters if self._is_ascii else len(_encode(self.text[:characters]))
+
+    def _char_offset(self, position: int) -> int:
+        return position if self._is_ascii else len(self._data[:position].decode("utf-8", "surrogatepass"))
+
+
+def parse(language_id: str, text: str) -> SyntaxTree | None:
+    """Parse `text`, or None when there is no grammar for the language."""
+    parser = _parser_for(language_id)
+    if parser is None:
+        return None
+    data = _encode(text)
+    return SyntaxTree(language_id, text, data, parser.parse(data))
+
+
+def adds_errors(before: SyntaxTree, new_text: str) -> bool:
+    """True when `new_text` has more syntax errors than the parsed text."""
+    after = before.reparsed(new_text).count_errors()
+    return after > 0 and after > before.count_errors()
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _point(data: bytes, position: int) -> tuple[int, int]:
+    """tree-sitter's (row, column in bytes) of a byte offset."""
+    return data.count(b"\n", 0, position), position - (data.rfind(b"\n", 0, position) + 1)
+
+
+def _errors(root: Node) -> Iterator[Node]:
+    """ERROR and MISSING nodes, visiting only subtrees that contain one."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node.is_error or node.is_missing:
+            yield node
+        if node.has_error:
+            stack.extend(node.children)
+
+
+def _overlapping(root: Node, low: int, high: int) -> Iterator[Node]:
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node.end_byte >= low and node.start_byte < high:
+            yield node
+            stack.extend(reversed(node.named_children))

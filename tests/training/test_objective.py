@@ -1,0 +1,147 @@
+"""The objective itself: what is scored, what may be seen, where gradient goes."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import torch
+
+from model_runtime.checkpoint import open_checkpoint
+from model_runtime.tokenizer import Tokenizer
+from model_runtime.training.config import TrainConfig
+from model_runtime.training.data.edits import EditPair
+from model_runtime.training.data.fim import ContextWidths, Hole
+from model_runtime.training.data.packages import SourceFile
+from model_runtime.training.evaluate import decode_greedy
+from model_runtime.training.heal import adapter_parameters, batch_losses, frozen_states, load_network, prepare_network
+from model_runtime.training.network import TrainingNetwork
+from model_runtime.training.objective import Sample, pack
+from model_runtime.training.samples import Mixture, SampleMaker, SampleStream
+
+CONFIG = TrainConfig(steps=4, first_layer=1, rank=2, alpha=4.0, precision="float32", batch_tokens=160)
+HOLE = Hole("def f(x):\n    return ", "x + 1", "\n\nf(2)\n", "mid_line", "python")
+
+
+def test_only_hole_and_end_token_are_scored(maker: SampleMaker, tokenizer: Tokenizer) -> None:
+    sample = maker.infill(HOLE, suffix_first=False)
+    batch = pack([sample, sample])
+    learned = [*tokenizer.encode(HOLE.middle), tokenizer.token_id("<|endoftext|>")]
+    assert batch.targets.tolist() == learned * 2
+    # The row before each scored token is the one that predicts it.
+    ids = batch.ids[0]
+    assert ids[batch.rows + 1].tolist() == learned * 2
+    assert ids[batch.rows[0]] == tokenizer.token_id("<|fim_middle|>")
+
+
+def test_both_layouts_hold_the_same_parts(maker: SampleMaker, tokenizer: Tokenizer) -> None:
+    prefix, suffix, middle = (tokenizer.token_id(f"<|fim_{name}|>") for name in ("prefix", "suffix", "middle"))
+    first = maker.infill_prompt("ab", "cd", suffix_first=False)
+    second = maker.infill_prompt("ab", "cd", suffix_first=True)
+    assert first == [prefix, *tokenizer.encode("ab"), suffix, *tokenizer.encode("cd"), middle]
+    assert second == [suffix, *tokenizer.encode("cd"), prefix, *tokenizer.encode("ab"), middle]
+
+
+def test_special_names_in_code_stay_text(maker: SampleMaker, tokenizer: Tokenizer) -> None:
+    pair = EditPair("Rename `<|im_end|>`.", "x = '<|endoftext|>'\n", "y = '<|fim_middle|>'\n", "rename")
+    sample = maker.edit(pair)
+    end = tokenizer.token_id("<|im_end|>")
+    assert sample.ids[sample.prompt_length :].count(end) == 1 and sample.ids[-1] == end
+    assert tokenizer.token_id("<|endoftext|>") not in sample.ids
+    assert tokenizer.decode(sample.ids[sample.prompt_length :]) == "y = '<|fim_middle|>'\n```"
+
+
+def test_the_network_is_the_published_architecture(tiny_base: Path) -> None:
+    import pytest
+
+    transformers = pytest.importorskip("transformers")
+    reference = transformers.AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
+    network = load_network(tiny_base, "float32")
+    ids = torch.arange(40)[None] % network.config.vocab_size
+    with torch.no_grad():
+        expected = reference(ids).logits[0]
+        found = network.logits(network.run_layers(network.embed(ids), torch.arange(40)[None])[0])
+    assert torch.allclose(found, expected, atol=2e-4)
+
+
+def test_packed_samples_do_not_see_each_other(tiny_base: Path) -> None:
+    network = load_network(tiny_base, "float32")
+    one, two = Sample((5, 6, 7, 8, 9), 2, "a"), Sample((11, 12, 13, 14), 1, "b")
+    other = Sample((21, 22, 23, 24, 25), 2, "a")
+    with torch.no_grad():
+        together = batch_losses(network, pack([one, two]), 1)
+        alone = torch.cat([batch_losses(network, pack([one]), 1), batch_losses(network, pack([two]), 1)])
+        changed = batch_losses(network, pack([other, two]), 1)
+    assert torch.allclose(together, alone, atol=1e-4)
+    assert torch.allclose(together[3:], changed[3:], atol=1e-4)
+
+
+def test_a_scored_token_cannot_see_itself_or_later(tiny_base: Path) -> None:
+    network = load_network(tiny_base, "float32")
+    with torch.no_grad():
+        first = batch_losses(network, pack([Sample((5, 6, 7, 8, 9), 1, "a")]), 1)
+        changed = batch_losses(network, pack([Sample((5, 6, 7, 8, 30), 1, "a")]), 1)
+    assert torch.equal(first[:3], changed[:3])
+    assert first[3] != changed[3]
+
+
+def test_gradient_reaches_the_adapter_and_nothing_else(tiny_base: Path) -> None:
+    network = prepare_network(tiny_base, CONFIG)
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    parameters = adapter_parameters(network)
+    with torch.no_grad():  # B starts at zero, which would hide A's gradient
+        for parameter in parameters.values():
+            parameter.add_(0.05)
+    batch_losses(network, pack([Sample((5, 6, 7, 8, 9), 2, "a")]), CONFIG.first_layer).mean().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in parameters.values())
+    assert {id(p) for p in network.parameters()} == {id(p) for p in parameters.values()}
+    assert all(not b.requires_grad and torch.equal(b, before[n]) for n, b in network.named_buffers())
+    layers = {name.split(".")[2] for name in parameters}
+    assert layers == {"1", "2"}
+
+
+def test_a_fresh_adapter_changes_nothing(tiny_base: Path) -> None:
+    batch = pack([Sample((5, 6, 7, 8, 9), 2, "a")])
+    with torch.no_grad():
+        assert torch.equal(
+            batch_losses(prepare_network(tiny_base, CONFIG), batch, 1),
+            batch_losses(load_network(tiny_base, "float32"), batch, 1),
+        )
+
+
+def test_cached_frozen_states_give_the_same_loss(tiny_base: Path) -> None:
+    network = prepare_network(tiny_base, CONFIG)
+    batch = pack([Sample((5, 6, 7, 8, 9), 2, "a")])
+    states = frozen_states(network, batch, CONFIG.first_layer)
+    assert not states.requires_grad
+    assert torch.equal(batch_losses(network, batch, 1, states), batch_losses(network, batch, 1))
+
+
+def test_the_stream_is_a_function_of_seed_and_number(sources: list[SourceFile], maker: SampleMaker) -> None:
+    mixture = Mixture(widths=ContextWidths(max_prefix=40, max_suffix=20))
+    stream = SampleStream(sources, maker, mixture, seed=7)
+    later_first = stream.batch(5, 300)
+    assert stream.batch(5, 300) == later_first == SampleStream(sources, maker, mixture, seed=7).batch(5, 300)
+    assert stream.batch(6, 300) != later_first
+    assert SampleStream(sources, maker, mixture, seed=8).batch(5, 300) != later_first
+    assert sum(len(sample.ids) for sample in later_first) <= 300 or len(later_first) == 1
+
+
+def test_the_mixture_is_what_it_says(sources: list[SourceFile], maker: SampleMaker) -> None:
+    stream = SampleStream(sources, maker, Mixture(widths=ContextWidths(max_prefix=40, max_suffix=20)), seed=0)
+    rng = random.Random(0)
+    kinds = [stream.draw(rng).kind for _ in range(300)]
+    edits = kinds.count("edit") / len(kinds)
+    suffix_first = sum(kind.startswith("suffix_first") for kind in kinds) / (len(kinds) - kinds.count("edit"))
+    assert 0.1 < edits < 0.3
+    assert 0.2 < suffix_first < 0.4
+
+
+def test_batched_decoding_equals_decoding_alone(tiny_base: Path) -> None:
+    with open_checkpoint(tiny_base) as checkpoint:
+        network = TrainingNetwork(checkpoint, torch.float32)
+    prompts = [[5, 6, 7, 8, 9, 10], [11, 12], [40]]
+    together = decode_greedy(network, prompts, [2], [6, 9, 3])
+    alone = [decode_greedy(network, [p], [2], [limit])[0] for p, limit in zip(prompts, [6, 9, 3], strict=True)]
+    assert together == alone
+    assert [len(answer) <= limit for answer, limit in zip(together, [6, 9, 3], strict=True)] == [True] * 3
