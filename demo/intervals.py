@@ -1,5 +1,7 @@
 """Half-open intervals on the number line: joining, intersecting, measuring."""
 
+from itertools import pairwise
+
 
 def overlaps(left: tuple[int, int], right: tuple[int, int]) -> bool:
     return left[0] < right[1] and right[0] < left[1]
@@ -28,6 +30,6 @@ def gaps(intervals: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """The holes between the intervals, left to right."""
     merged = merge(intervals)
     holes: list[tuple[int, int]] = []
-    for (_, end), (start, _) in zip(merged, merged[1:]):
+    for (_, end), (start, _) in pairwise(merged):
         holes.append((end, start))
     return holes

@@ -8,6 +8,8 @@ An adapter is one safetensors file. For each adapted linear, under its Hugging F
     NAME.lora_a  (rank, in)  int8     NAME.lora_a_scale  (rank,) float32     row i is int8 row * scale[i]
     NAME.lora_b  (out, rank) int8     NAME.lora_b_scale  (out,)  float32
 
+A `mask` adapter also has `mask_embedding` (V,) float32, what a masked position holds instead of a token.
+
 The header's metadata entry `adapter` is JSON: format, kind, rank, alpha, base (name), base_digest, and what else the
 exporter wrote.
 """
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 ADAPTER_FORMAT = 1
 METADATA_KEY = "adapter"
+MASK_EMBEDDING = "mask_embedding"
 
 _PARTS = ("lora_a", "lora_a_scale", "lora_b", "lora_b_scale")
 
@@ -52,6 +55,8 @@ class Adapter:
     factors: Mapping[str, LowRank]
     """By Hugging Face weight name."""
     metadata: Mapping[str, Any]
+    mask_embedding: torch.Tensor | None = None
+    """`mask` only: (V,) float32."""
 
     @property
     def scale(self) -> float:
@@ -81,8 +86,9 @@ def read_adapter(path: Path) -> Adapter:
             rank=int(raw["rank"]),
             alpha=float(raw["alpha"]),
             base_digest=str(raw["base_digest"]),
-            factors=_factors(path, tensors, int(raw["rank"])),
+            factors=_factors(path, {n: t for n, t in tensors.items() if n != MASK_EMBEDDING}, int(raw["rank"])),
             metadata=raw,
+            mask_embedding=tensors.get(MASK_EMBEDDING),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointCorrupt(f"{path}: adapter metadata is incomplete ({error})") from None
@@ -108,6 +114,8 @@ def merge_into(state: MutableMapping[str, torch.Tensor], adapter: Adapter) -> No
 
     The sum is made in float32 and rounded once. Nothing is changed when any weight does not fit.
     """
+    if adapter.kind == "mask":
+        raise CheckpointMismatch("a mask adapter acts on masked positions only: it cannot be merged into the weights")
     for name, low_rank in adapter.factors.items():
         shape = (low_rank.b.shape[0], low_rank.a.shape[1])
         if name not in state:

@@ -15,6 +15,8 @@ from seedls.syntax import SyntaxTree
 _CLOSERS = ")]}\"'`"
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _TEMPLATE_TOKEN = re.compile(r"<\|[A-Za-z_]+\|>|</?s>")
+_NEAR = 4000
+"""Characters around the cursor that the filters look at: whole files would cost milliseconds a keystroke."""
 _MIN_REPEAT = 3
 """A shorter last line that equals the suffix's first line may be a coincidence (`)`, `]`): closers handle it."""
 
@@ -25,6 +27,14 @@ class Place:
 
     before: str
     after: str
+
+    def lines_above(self) -> list[str]:
+        """Some lines above the cursor's, nearest last; filters look no further."""
+        return self.before[-_NEAR:].split("\n")[:-1]
+
+    def lines_below(self) -> list[str]:
+        """Some lines below the cursor's, nearest first."""
+        return self.after[:_NEAR].split("\n")[1:]
 
     @property
     def line_before(self) -> str:
@@ -122,7 +132,7 @@ def _without_doubled_indent(text: str, base: str, place: Place, unit: str) -> st
     extra = first[: len(first) - len(first.lstrip(" \t"))]
     if not extra or not first.strip():
         return text
-    above = next((line for line in reversed(place.before.split("\n")[:-1]) if line.strip()), "")
+    above = next((line for line in reversed(place.lines_above()) if line.strip()), "")
     expected = _indent_of(above) + (unit if above.rstrip().endswith((":", "{", "(", "[")) else "")
     if base + extra != expected and (extra == base or base == expected):
         return first[len(extra) :] + newline + rest
@@ -141,7 +151,7 @@ def trim_repeated_suffix(text: str, place: Place) -> str:
     if len(rest) >= _MIN_REPEAT and first.endswith(rest):
         with_blanks = place.line_after.rstrip()
         return first.removesuffix(with_blanks) if first.endswith(with_blanks) else first.removesuffix(rest)
-    following = [line.strip() for line in place.after.split("\n")[1:] if line.strip()][:2]
+    following = [line.strip() for line in place.lines_below() if line.strip()][:2]
     if rest == "" and following:
         for idx in range(len(lines)):
             tail = [line.strip() for line in lines[idx:] if line.strip()][:2]
@@ -199,11 +209,11 @@ def trim_trailing_blanks(text: str, place: Place) -> str:
 
 
 def _repeats_line_above(text: str, place: Place) -> bool:
-    lines = place.before.split("\n")
-    if len(lines) < 2 or "\n" in text:
+    above = place.lines_above()
+    if not above or "\n" in text:
         return False
-    written = (lines[-1] + text).strip()
-    return len(written) >= 8 and written == lines[-2].strip()
+    written = (place.line_before + text).strip()
+    return len(written) >= 8 and written == above[-1].strip()
 
 
 def keep_parsable(text: str, place: Place, tree: SyntaxTree) -> str:
@@ -211,6 +221,17 @@ def keep_parsable(text: str, place: Place, tree: SyntaxTree) -> str:
 
     The line being typed is mostly broken before the completion; so the buffer without that line counts too.
     """
+    start, end = tree.region_around(len(place.before))
+    near = Place(place.before[start:], place.after[: end - len(place.before)])
+    near_tree = tree.reparsed_region(start, end)
+    text_kept = _longest_parsable(text, near, near_tree)
+    if not text_kept or near_tree.count_errors() == 0:
+        return text_kept
+    # In a region that was broken before, an error may also appear further away.
+    return _longest_parsable(text_kept, place, tree)
+
+
+def _longest_parsable(text: str, place: Place, tree: SyntaxTree) -> str:
     allowed = min(tree.count_errors(), tree.reparsed(_without_cursor_line(place)).count_errors())
     lines = text.split("\n")
     for count in range(len(lines), 0, -1):
@@ -233,16 +254,17 @@ def _body_of_opened_block(place: Place, text: str, language_id: str) -> str:
     if language_id != "python" or not text.rstrip().endswith(":") or place.line_after.strip():
         return ""
     line = (place.line_before + text).split("\n")[-1]
-    following = next((line for line in place.after.split("\n")[1:] if line.strip()), "")
+    following = next((line for line in place.lines_below() if line.strip()), "")
     indent = _indent_of(line)
     return "" if len(_indent_of(following)) > len(indent) else f"\n{indent}    pass"
 
 
 def indent_unit(text: str) -> str:
     """A tab when the text indents with tabs, else its smallest step of spaces (4 when there is none)."""
-    if re.search(r"^\t", text, re.MULTILINE):
+    sample = text[: 2 * _NEAR]
+    if re.search(r"^\t", sample, re.MULTILINE):
         return "\t"
-    widths = {len(match) for match in re.findall(r"^( +)\S", text[:50_000], re.MULTILINE)}
+    widths = {len(match) for match in re.findall(r"^( +)\S", sample, re.MULTILINE)}
     for width in (2, 4, 8, 3):
         if width in widths and all(found % width == 0 for found in widths):
             return " " * width

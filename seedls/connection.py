@@ -148,7 +148,7 @@ class LogWithoutUserText(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Always true; strips the record."""
         error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
-        record.msg = f"{str(record.msg).splitlines()[0]} {error}".rstrip().replace("%", "%%")
+        record.msg = f"{str(record.msg).splitlines()[0]} {error}".rstrip()
         record.args, record.exc_info, record.exc_text = (), None, None
         return True
 

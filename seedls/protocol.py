@@ -43,7 +43,7 @@ class Explanation:
     request: str
     """`inlineCompletion`, `completion`, `codeAction/resolve` or "" when nothing was asked yet."""
     outcome: str
-    """`shown`, `quiet`, `stale`, `superseded`, `cancelled`, `failed` or "" when nothing was asked yet."""
+    """`shown`, `quiet`, `stale`, `superseded`, `cancelled`, `failed`, `late`, `closed`; "" when nothing was asked."""
     reason: str
     """One line for people."""
     milliseconds: float = 0.0

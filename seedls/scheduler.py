@@ -52,6 +52,10 @@ class StopSignal:
         """True when the deadline has passed."""
         return self.deadline is not None and time.monotonic() >= self.deadline
 
+    def milliseconds_left(self) -> float | None:
+        """Until the deadline, at least 0; None without one. Time in the queue is already gone."""
+        return None if self.deadline is None else max(0.0, (self.deadline - time.monotonic()) * 1000)
+
     def is_set(self) -> bool:
         """True when the work's answer is not wanted any more (a passed deadline does not set it)."""
         return self._event.is_set()

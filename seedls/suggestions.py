@@ -208,7 +208,8 @@ async def _ask_model(session: Session, scene: _Scene, signal: StopSignal) -> Fin
         for request in requests:
             if results and stop():
                 break  # one good candidate in time is better than three late
-            results.append(engine.complete(request, stop.is_set))
+            in_time = replace(request, params=replace(request.params, deadline_ms=stop.milliseconds_left()))
+            results.append(engine.complete(in_time, stop.is_set))
         return results
 
     try:
@@ -230,7 +231,6 @@ def _requests(session: Session, scene: _Scene) -> list[CompletionRequest]:
     params = SamplingParams(
         policy=settings.policy,  # type: ignore[arg-type]  # checked against the choices of the table
         max_tokens=settings.completion_max_tokens,
-        deadline_ms=_deadline_ms(session, scene.ask),
     )
     greedy = CompletionRequest(
         prefix=window.prefix,

@@ -119,6 +119,27 @@ class SyntaxTree:
         assert parser is not None
         return SyntaxTree(self.language_id, text, data, parser.parse(data, tree))
 
+    def region_around(self, offset: int) -> tuple[int, int]:
+        """Characters from the top-level node before the one at `offset` to the end of the one after it."""
+        cursor = self._tree.walk()
+        if cursor.goto_first_child_for_byte(self._byte_offset(offset)) is None:
+            cursor.goto_last_child()  # behind the last node
+        node = cursor.node
+        if node is None or node.parent is None:
+            return 0, len(self.text)
+        before, after = node.prev_sibling, node.next_sibling
+        after = after.next_sibling if after is not None else None
+        start = self._char_offset(before.start_byte) if before is not None else 0
+        start = self.text.rfind("\n", 0, min(start, offset)) + 1
+        end = self._char_offset(after.start_byte) if after is not None else len(self.text)
+        return start, max(offset, end)
+
+    def reparsed_region(self, start: int, end: int) -> SyntaxTree:
+        """The parse of [start, end) alone."""
+        tree = parse(self.language_id, self.text[start:end])
+        assert tree is not None
+        return tree
+
     def count_errors(self) -> int:
         """Number of ERROR and MISSING nodes; 0 means the text parses."""
         return sum(1 for _ in _errors(self._tree.root_node))

@@ -83,7 +83,10 @@ def table(jobs: int, bf16: bool) -> str:
     with ThreadPoolExecutor(jobs) as pool:
         results = list(pool.map(compile_variant, listed))
     columns = " | ".join(f"sm_{sm}" for sm in ARCHITECTURES)
-    lines = [f"| kernel | parameters | static shared bytes | {columns} |", "|---|---|---|" + "---|" * len(ARCHITECTURES)]
+    lines = [
+        f"| kernel | parameters | static shared bytes | {columns} |",
+        "|---|---|---|" + "---|" * len(ARCHITECTURES),
+    ]
     for variant, usages in zip(listed, results, strict=True):
         for kernel in dict.fromkeys(usage.kernel for usage in usages):
             own = [usage for usage in usages if usage.kernel == kernel]
@@ -110,7 +113,8 @@ def main() -> int:
     except (RuntimeError, FileNotFoundError) as failure:
         print(f"compile report: {failure}", file=sys.stderr)
         return 1
-    report = f"{START}\nnvcc {compiler_version()}; registers a thread; {'float16' if options.fp16 else 'bfloat16'}.\n\n{body}\n{END}"
+    dtype = "float16" if options.fp16 else "bfloat16"
+    report = f"{START}\nnvcc {compiler_version()}; registers a thread; {dtype}.\n\n{body}\n{END}"
     if options.write is None:
         print(report)
         return 0

@@ -1,7 +1,7 @@
 """The operation table: for each operation a CUDA kernel or its plain torch reference, behind one signature.
 
-`load_kernels` chooses once; every operation can be switched to its reference for validation, and one whose kernel cannot
-be compiled falls back by itself with one log line. Knows no model. Importing this package imports no torch.
+`load_kernels` chooses once; every operation can be switched to its reference for validation, and one whose kernel
+cannot be compiled falls back by itself with one log line. Knows no model. Importing this package imports no torch.
 
     operation          kernel                    what it fuses
     rms_norm           cuda/rms_norm.cu          residual addition + normalisation
@@ -61,7 +61,7 @@ class Operation:
         return self._kernel is not None
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """Run the kernel, or the reference. A kernel that cannot run is replaced for good; bad arguments still raise."""
+        """Run the kernel, or the reference. A kernel that cannot run is replaced for good; bad arguments raise."""
         if self._kernel is not None:
             from model_runtime.kernels.launch import KernelError
 
@@ -117,8 +117,8 @@ def load_kernels(
 ) -> Kernels:
     """The operation table for a device and activation type; logs one line where kernels were wanted but cannot run.
 
-    `use_reference` names operations to leave to plain torch, for validation. Never raises for a missing CuPy, NVRTC or an
-    unsupported card.
+    `use_reference` names operations to leave to plain torch, for validation. Never raises for a missing CuPy, NVRTC or
+    an unsupported card.
     """
     import torch
 

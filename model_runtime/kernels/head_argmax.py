@@ -67,9 +67,7 @@ def head_argmax(
     return HeadResult(tokens, probabilities, current, next_canvas, status)
 
 
-def _check_weight(
-    backend: Backend, weight: Weight, num_in: int, dtype: torch.dtype
-) -> tuple[int, int, list[Argument]]:
+def _check_weight(backend: Backend, weight: Weight, num_in: int, dtype: torch.dtype) -> tuple[int, int, list[Argument]]:
     """(bits, vocabulary, [values, scale per output, scale per group]) after checking every tensor of the weight."""
     if isinstance(weight, Int8Weight):
         vocabulary = weight.values.shape[0]

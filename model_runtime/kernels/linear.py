@@ -1,7 +1,7 @@
 """The weight-only linear layers: launch shape and argument checks shared by linear_dense, linear_int8, linear_int4.
 
-Owns the choice of tiles and splits. The low-rank adapter takes one more small launch for its shrinking half; its growing
-half is added inside the main one. Knows no model.
+Owns the choice of tiles and splits. The low-rank adapter takes one more small launch for its shrinking half; its
+growing half is added inside the main one. Knows no model.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def run_linear(
     gate: torch.Tensor | None = None,
     row_scale: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Check the activations, run the adapter's shrinking half, then the layer. `weight`: the kernel's weight pointers."""
+    """Check the activations, run the adapter's shrinking half, then the layer. `weight`: what the kernel reads."""
     rows, num_in = x.shape
     check_multiple("the layer's input width", num_in, 128 // bits)
     check_tensor("x", x, (rows, num_in), x.dtype, backend.device)

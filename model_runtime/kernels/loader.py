@@ -1,8 +1,8 @@
 """Runs the `.cu` files of this folder on a CUDA device: compiled by NVRTC through CuPy, launched on torch's stream.
 
-A source is compiled once per device and set of compile parameters (always `-D`, never text substitution); CuPy keeps the
-binaries on disk, keyed also by the content of our headers. Launches inside a torch graph capture are captured, provided
-the same launch ran once before: compiling and loading are not allowed during capture. Knows no operation.
+A source is compiled once per device and set of compile parameters (always `-D`, never text substitution); CuPy keeps
+the binaries on disk, keyed also by the content of our headers. Launches inside a torch graph capture are captured,
+provided the same launch ran once before: compiling and loading are not allowed during capture. Knows no operation.
 """
 
 from __future__ import annotations

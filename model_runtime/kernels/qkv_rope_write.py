@@ -33,7 +33,9 @@ def qkv_rope_write(
     heads = width // head_dim - 2 * kv_heads
     threads = 32 * divide_up(width // 16, 32)
     if heads < 1 or threads > 1024:
-        raise ValueError(f"qkv's width is {width}, which is not {kv_heads} key/value heads of {head_dim} and 1+ queries")
+        raise ValueError(
+            f"qkv's width is {width}, which is not {kv_heads} key/value heads of {head_dim} and 1+ queries"
+        )
     check_tensor("qkv", qkv, (rows, width), qkv.dtype, backend.device)
     if bias is not None:
         check_tensor("bias", bias, (width,), qkv.dtype, backend.device)

@@ -4,8 +4,8 @@ Arithmetic is in float32 and rounded once, at the end, to the activation type (b
 function here has a CUDA twin of the same name and signature (plus a backend) in this folder; quantised weight formats
 are in formats.py. Knows nothing of models, requests or graphs.
 
-`state` is int32 [3] = (tokens already in the cache, causal rows, rows) of the forward. It lives in device memory so that
-a captured graph can be replayed; rows past the third value are padding and come out as zeros.
+`state` is int32 [3] = (tokens already in the cache, causal rows, rows) of the forward. It lives in device memory so
+that a captured graph can be replayed; rows past the third value are padding and come out as zeros.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def head_argmax(
 ) -> HeadResult:
     """Head, softmax, best token and commit decision. hidden: [rows, width]; weight: [vocabulary, width].
 
-    canvas: int32 [rows], the token that each row predicts as it stands now: `mask_id` where it is still masked, -1 where
+    canvas: int32 [rows], the token each row predicts as it stands now: `mask_id` where it is still masked, -1 where
     the row decides nothing (causal rows, padding). thresholds: float32 [2] = (commit, revise). `forbidden_id` (the mask
     itself, usually) is never predicted.
     """

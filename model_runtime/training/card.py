@@ -7,11 +7,13 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from model_runtime.config import default_home
 from model_runtime.training.config import TrainConfig
 from model_runtime.training.loop import Progress
 
@@ -30,19 +32,24 @@ def machine() -> dict[str, Any]:
 
 
 def write_card(
-    folder: Path, config: TrainConfig, progress: Progress, data: str, base: dict[str, str], argv: list[str]
+    folder: Path,
+    stage: str,
+    config: TrainConfig,
+    progress: Progress,
+    sources: Mapping[str, Any],
+    argv: list[str],
 ) -> None:
-    """Write `card.json` into the run's folder; figures of an earlier card are kept."""
+    """Write `card.json` into the run's folder; `sources` names base and data. Earlier figures are kept."""
     path = folder / CARD
     earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     last = progress.losses[-10:]
     card = {
         **earlier,
-        "stage": "healing",
+        "stage": stage,
         "config": config.to_dict(),
-        "base": base,
-        "data_digest": data,
-        "command": " ".join(["python", "-m", "model_runtime.training", *argv]),
+        **sources,
+        # Folders of the machine it ran on say nothing to a reader.
+        "command": " ".join(["seedls", "train", *(word.replace(str(default_home()), "SEEDLS_HOME") for word in argv)]),
         "finished": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": machine(),
         "python": sys.version.split()[0],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,8 @@ from model_runtime.config import default_home
 if TYPE_CHECKING:
     from model_runtime.training.config import TrainConfig
     from model_runtime.training.network import TrainingNetwork
+    from model_runtime.training.objective import Sample
+    from model_runtime.training.samples import SampleStream
 
 HELD_OUT_SEED = 20
 QUICK_PER_KIND = 8
@@ -28,16 +32,13 @@ def register(subparsers: Any) -> None:
     data.set_defaults(run_command=run_data)
 
     heal = subparsers.add_parser("heal", help="stage 0: teach the base to end its infills and to follow edit requests")
-    _add_run_flags(heal)
-    heal.add_argument("--steps", type=int, default=400)
-    heal.add_argument("--seed", type=int, default=1)
-    heal.add_argument("--batch-tokens", type=int, default=1000)
-    heal.add_argument("--first-layer", type=int, default=8)
-    heal.add_argument("--rank", type=int, default=16)
-    heal.add_argument("--learning-rate", type=float, default=3e-4)
-    heal.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
-    heal.add_argument("--minutes", type=float, default=None, help="stop with a checkpoint after so many minutes")
+    _add_training_flags(heal, steps=400, first_layer=8, learning_rate=3e-4)
     heal.set_defaults(run_command=run_heal)
+
+    mask = subparsers.add_parser("mask", help="stage 1: a gated adapter that drafts masked blocks over a frozen base")
+    _add_training_flags(mask, steps=400, first_layer=0, learning_rate=6e-4)
+    mask.add_argument("--healing", type=Path, default=None, help="a healing adapter to merge into the base first")
+    mask.set_defaults(run_command=run_mask)
 
     evaluate = subparsers.add_parser("evaluate", help="held-out infills and edits, with and without the adapter")
     _add_run_flags(evaluate, run_required=False)
@@ -63,6 +64,19 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, run_required: bool = True
     parser.add_argument("--threads", type=int, default=None)
 
 
+def _add_training_flags(parser: argparse.ArgumentParser, *, steps: int, first_layer: int, learning_rate: float) -> None:
+    _add_run_flags(parser)
+    parser.add_argument("--steps", type=int, default=steps, help="a stopped run may be resumed with another number")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--batch-tokens", type=int, default=1000)
+    parser.add_argument("--epoch-steps", type=int, default=0, help="batches before they repeat (0: never)")
+    parser.add_argument("--first-layer", type=int, default=first_layer, help="lowest adapted layer")
+    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--learning-rate", type=float, default=learning_rate)
+    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--minutes", type=float, default=None, help="stop with a checkpoint after so many minutes")
+
+
 def note(message: str) -> None:
     """One line of progress."""
     print(message, file=sys.stderr, flush=True)
@@ -84,31 +98,36 @@ def run_data(args: argparse.Namespace) -> int:
 def run_heal(args: argparse.Namespace) -> int:
     """`heal`."""
     from model_runtime.training.card import write_card
-    from model_runtime.training.config import TrainConfig
-    from model_runtime.training.data.shards import data_digest, read_shards
-    from model_runtime.training.evaluate import held_out_samples
     from model_runtime.training.heal import RunLimits, heal, prepare_network
-    from model_runtime.training.samples import SampleMaker, SampleStream
 
-    _set_threads(args)
-    config = TrainConfig(
-        steps=args.steps,
-        batch_tokens=args.batch_tokens,
-        first_layer=args.first_layer,
-        rank=args.rank,
-        alpha=2.0 * args.rank,
-        learning_rate=args.learning_rate,
-        seed=args.seed,
-        precision=args.precision,
-    )
-    base = _base_path(args)
-    maker = SampleMaker(_tokenizer(base))
-    data = _data_folder(args)
-    stream = SampleStream(list(read_shards(data, "train")), maker, config.mixture, config.seed)
-    held_out = held_out_samples(list(read_shards(data, "held_out")), maker, QUICK_PER_KIND, HELD_OUT_SEED)
-    network = prepare_network(base, config)
-    trainer = heal(network, stream, held_out, config, args.run, RunLimits(max_minutes=args.minutes), note)
-    write_card(args.run, config, trainer.progress, data_digest(data), base_identity(args.base, base), args.argv)
+    setting = _prepare_run(args)
+    network = prepare_network(setting.base, setting.config)
+    limits = RunLimits(max_minutes=args.minutes)
+    trainer = heal(network, setting.stream, setting.held_out, setting.config, args.run, limits, note)
+    write_card(args.run, "healing", setting.config, trainer.progress, setting.sources, args.argv)
+    return 0
+
+
+def run_mask(args: argparse.Namespace) -> int:
+    """`mask`."""
+    from model_runtime.adapters import read_adapter
+    from model_runtime.conversion import hash_file
+    from model_runtime.training.card import add_figures, write_card
+    from model_runtime.training.heal import RunLimits, load_network
+    from model_runtime.training.mask import MaskDenoiser, draft_figures, train_mask
+
+    setting = _prepare_run(args)
+    network = load_network(setting.base, setting.config.precision)
+    sources = dict(setting.sources)
+    if args.healing is not None:
+        network.merge(read_adapter(args.healing))
+        sources["healing_sha256"] = hash_file(args.healing).sha256
+    denoiser = MaskDenoiser(network, setting.config)
+    limits = RunLimits(max_minutes=args.minutes)
+    trainer = train_mask(denoiser, setting.stream, setting.held_out, setting.config, args.run, limits, note)
+    write_card(args.run, "mask", setting.config, trainer.progress, sources, args.argv)
+    figures = draft_figures(denoiser, setting.held_out, per_sample=4, seed=setting.config.seed)
+    add_figures(args.run / "card.json", f"drafting at step {trainer.progress.step}", asdict(figures))
     return 0
 
 
@@ -159,6 +178,44 @@ def base_identity(name: str, base: Path) -> dict[str, str]:
         return {"name": record.name, "digest": record.source.sha256}
     file = base if base.is_file() else base / "model.safetensors"
     return {"name": Path(name).stem, "digest": hash_file(file).sha256}
+
+
+@dataclass(frozen=True, slots=True)
+class RunSetting:
+    """What every run needs, made from its flags."""
+
+    base: Path
+    config: TrainConfig
+    stream: SampleStream
+    held_out: Sequence[Sample]
+    sources: Mapping[str, Any]
+
+
+def _prepare_run(args: argparse.Namespace) -> RunSetting:
+    from model_runtime.training.config import TrainConfig
+    from model_runtime.training.data.shards import data_digest, read_shards
+    from model_runtime.training.evaluate import held_out_samples
+    from model_runtime.training.samples import SampleMaker, SampleStream
+
+    _set_threads(args)
+    config = TrainConfig(
+        steps=args.steps,
+        batch_tokens=args.batch_tokens,
+        epoch_steps=args.epoch_steps,
+        first_layer=args.first_layer,
+        rank=args.rank,
+        alpha=2.0 * args.rank,
+        learning_rate=args.learning_rate,
+        seed=args.seed,
+        precision=args.precision,
+    )
+    base = _base_path(args)
+    maker = SampleMaker(_tokenizer(base))
+    data = _data_folder(args)
+    stream = SampleStream(list(read_shards(data, "train")), maker, config.mixture, config.seed)
+    held_out = held_out_samples(list(read_shards(data, "held_out")), maker, QUICK_PER_KIND, HELD_OUT_SEED)
+    sources = {"base": base_identity(args.base, base), "data_digest": data_digest(data)}
+    return RunSetting(base, config, stream, held_out, sources)
 
 
 def _network_to_measure(args: argparse.Namespace, base: Path) -> tuple[TrainingNetwork, str, TrainConfig]:

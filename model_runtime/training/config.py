@@ -14,6 +14,8 @@ class TrainConfig:
 
     steps: int = 200
     batch_tokens: int = 1000
+    epoch_steps: int = 0
+    """Batches drawn before they repeat; 0 means never. Repeated batches reuse the frozen lower layers' states."""
     first_layer: int = 8
     """Layers below it stay the base's: their forward needs no gradient."""
     rank: int = 16

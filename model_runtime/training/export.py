@@ -6,6 +6,7 @@ Rows are scaled by their own maximum, so the error of an entry is at most half o
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model_runtime.adapters import ADAPTER_FORMAT, METADATA_KEY
+from model_runtime.adapters import ADAPTER_FORMAT, MASK_EMBEDDING, METADATA_KEY
 from model_runtime.errors import CheckpointCorrupt, CheckpointMissing
 from model_runtime.training.heal import CHECKPOINT
 from model_runtime.training.network import TrainingNetwork
@@ -26,7 +27,12 @@ def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     return torch.round(weight / safe[:, None]).clamp(-127, 127).to(torch.int8), safe
 
 
-def write_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], metadata: Mapping[str, Any]) -> int:
+def write_adapter(
+    path: Path,
+    factors: Mapping[str, tuple[Tensor, Tensor]],
+    metadata: Mapping[str, Any],
+    mask_embedding: Tensor | None = None,
+) -> int:
     """Write the factors {weight name: (A, B)}; metadata needs kind, rank, alpha, base, base_digest. Returns bytes."""
     from safetensors.torch import save_file
 
@@ -36,6 +42,8 @@ def write_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], meta
             values, scale = quantise_rows(factor.detach().float().cpu())
             tensors[f"{name}.{part}"] = values
             tensors[f"{name}.{part}_scale"] = scale
+    if mask_embedding is not None:
+        tensors[MASK_EMBEDDING] = mask_embedding.detach().float().cpu().contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     document = {"format": ADAPTER_FORMAT, **metadata}
@@ -45,11 +53,15 @@ def write_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], meta
 
 
 def export_run(run: Path, path: Path, base: Mapping[str, str]) -> int:
-    """Write the adapter of a run's last checkpoint; returns the file's size in bytes."""
+    """Write the adapter of a run's last checkpoint; returns the file's size in bytes.
+
+    The run's card and loss curve, where it has them, go beside it as NAME.card.json and NAME.loss.svg.
+    """
     document, parameters = _read_checkpoint(run)
     config = document["config"]
+    mask_embedding = parameters.pop(MASK_EMBEDDING, None)
     metadata = {
-        "kind": "healing",
+        "kind": "healing" if mask_embedding is None else "mask",
         "rank": config["rank"],
         "alpha": config["alpha"],
         "base": base["name"],
@@ -57,7 +69,11 @@ def export_run(run: Path, path: Path, base: Mapping[str, str]) -> int:
         "steps": document["progress"]["step"],
         "seed": config["seed"],
     }
-    return write_adapter(path, _pairs(parameters), metadata)
+    num_bytes = write_adapter(path, _pairs(parameters), metadata, mask_embedding)
+    for name in ("card.json", "loss.svg"):
+        if (run / name).is_file():
+            shutil.copyfile(run / name, path.with_name(f"{path.stem}.{name}"))
+    return num_bytes
 
 
 def read_run(run: Path, network: TrainingNetwork) -> int:

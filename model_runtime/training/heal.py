@@ -116,6 +116,7 @@ def heal(
         trainer.load(checkpoint)
         report(f"resumed at step {trainer.progress.step} of {config.steps}")
     progress = trainer.progress
+    kept_states: dict[int, Tensor] = {}
     started = saved = time.monotonic()
     with stop_on_signals() as signals:
         while progress.step < config.steps and not signals["stop"]:
@@ -123,11 +124,8 @@ def heal(
             if limits.max_minutes is not None and begun - started > 60 * limits.max_minutes:
                 break
             if progress.step % HELD_OUT_EVERY == 0:
-                loss = held_out_loss(network, held_out, config)["all"]
-                progress.held_out.append([progress.step, round(loss, 4)])
-                report(f"step {progress.step}: held-out loss {loss:.4f}")
-            samples = stream.batch(progress.step, config.batch_tokens)
-            _train_step(network, trainer, samples)
+                _measure_held_out(network, held_out, trainer, report)
+            _train_step(network, trainer, stream, kept_states)
             progress.seconds += time.monotonic() - begun
             recent = progress.losses[-10:]
             report(
@@ -138,17 +136,38 @@ def heal(
             if time.monotonic() - saved > limits.checkpoint_every_s:
                 save_run(trainer, folder)
                 saved = time.monotonic()
+    if progress.step == config.steps:
+        _measure_held_out(network, held_out, trainer, report)
     save_run(trainer, folder)
     return trainer
 
 
-def _train_step(network: TrainingNetwork, trainer: Trainer, samples: list[Sample]) -> None:
+def _measure_held_out(network: TrainingNetwork, held_out: Sequence[Sample], trainer: Trainer, report: Report) -> None:
+    progress = trainer.progress
+    if progress.held_out and progress.held_out[-1][0] == progress.step:
+        return  # measured before the run was stopped here
+    loss = held_out_loss(network, held_out, trainer.config)["all"]
+    progress.held_out.append([progress.step, round(loss, 4)])
+    report(f"step {progress.step}: held-out loss {loss:.4f}")
+
+
+def _train_step(
+    network: TrainingNetwork, trainer: Trainer, stream: SampleStream, kept_states: dict[int, Tensor]
+) -> None:
+    config, progress = trainer.config, trainer.progress
+    number = progress.step % config.epoch_steps if config.epoch_steps else progress.step
+    samples = stream.batch(number, config.batch_tokens)
     batch = pack(samples)
-    losses = batch_losses(network, batch, trainer.config.first_layer)
+    states = kept_states.get(number)
+    if states is None:
+        states = frozen_states(network, batch, config.first_layer)
+        if config.epoch_steps:
+            kept_states[number] = states
+    losses = batch_losses(network, batch, config.first_layer, states)
     trainer.step((losses * batch.weights).sum())
-    trainer.progress.tokens += batch.ids.numel()
-    trainer.progress.targets += batch.targets.numel()
-    trainer.progress.samples += len(samples)
+    progress.tokens += batch.ids.numel()
+    progress.targets += batch.targets.numel()
+    progress.samples += len(samples)
 
 
 def save_run(trainer: Trainer, folder: Path) -> None:

@@ -71,7 +71,7 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(self.progress.step, self.config)
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.config.gradient_clip)
         self._optimiser.step()
         self.progress.step += 1
@@ -115,7 +115,9 @@ class Trainer:
 
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name != "steps"}
+    # A setting that did not exist yet when a checkpoint was written had its default.
+    known = json.loads(json.dumps(TrainConfig().to_dict()))
+    return {name: value for name, value in {**known, **config}.items() if name != "steps"}
 
 
 @contextmanager

@@ -148,7 +148,7 @@ class TrainingNetwork(nn.Module):
         """Make every linear of these layers trainable through low-rank factors."""
         generator = torch.Generator().manual_seed(seed)
         for index in layers:
-            for linear in self.layers[index].linears.values():  # type: ignore[union-attr,operator]
+            for linear in self.layers[index].linears.values():  # type: ignore[operator]
                 linear.attach(rank, alpha, generator)
 
     def adapted_linears(self) -> Iterator[tuple[str, LoraLinear]]:

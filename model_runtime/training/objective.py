@@ -48,7 +48,8 @@ def pack(samples: Sequence[Sample]) -> Pack:
     # Each sample counts as the square root of its length: a long edit, mostly copied, must not drown the short holes
     # (whose end token is what healing is about), and a one-token hole must not weigh as much as six lines.
     weights = torch.repeat_interleave(num_scored.float() ** -0.5, num_scored)
-    rows, targets = [], []
+    rows: list[int] = []
+    targets: list[int] = []
     for start, sample in zip(starts.tolist(), samples, strict=True):
         rows += range(start + sample.prompt_length - 1, start + len(sample.ids) - 1)
         targets += sample.ids[sample.prompt_length :]

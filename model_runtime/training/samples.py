@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from model_runtime.errors import CheckpointMismatch
+from model_runtime.prompts import FENCE, InfillLayout, Specials, edit_ids, infill_ids
 from model_runtime.tokenizer import Tokenizer
 from model_runtime.training.data.edits import EditPair, draw_edit
 from model_runtime.training.data.fim import ContextWidths, Hole, draw_hole
@@ -21,8 +21,6 @@ MAX_PROMPT_TOKENS = 300
 MAX_TARGET_TOKENS = 110
 MAX_EDIT_TOKENS = 420
 MAX_TRIES = 200
-
-EDIT_SYSTEM = "You edit code. Reply with the complete edited code only."
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,45 +35,27 @@ class Mixture:
 
 
 class SampleMaker:
-    """Tokenises holes and edits of one vocabulary."""
+    """Tokenises holes and edits of one vocabulary, in the layouts of model_runtime.prompts."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        names = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|endoftext|>", "<|im_end|>")
-        ids = [tokenizer.token_id(name) for name in names]
-        for name, token_id in zip(names, ids, strict=True):
-            if token_id is None:
-                raise CheckpointMismatch(f"this vocabulary has no {name}")
-        self._prefix, self._suffix, self._middle, self.end_id, self.turn_end_id = (i for i in ids if i is not None)
-
-    def infill_prompt(self, prefix: str, suffix: str, *, suffix_first: bool) -> list[int]:
-        """Ids up to and with `<|fim_middle|>`, in one of the two layouts."""
-        before = [self._prefix, *self._tokenizer.encode(prefix)]
-        after = [self._suffix, *self._tokenizer.encode(suffix)]
-        return [*after, *before, self._middle] if suffix_first else [*before, *after, self._middle]
+        self._specials = Specials.of(tokenizer)
 
     def infill(self, hole: Hole, *, suffix_first: bool) -> Sample:
         """The hole as a sample: its middle and the end token are to be learned."""
-        prompt = self.infill_prompt(hole.prefix, hole.suffix, suffix_first=suffix_first)
-        layout = "suffix_first" if suffix_first else "prefix_first"
+        layout: InfillLayout = "suffix-first" if suffix_first else "prefix-first"
+        encode = self._tokenizer.encode
+        prompt = infill_ids(self._tokenizer, encode(hole.prefix), encode(hole.suffix), layout=layout)
+        target = [*encode(hole.middle), self._specials.end_of_text]
+        kind = "suffix_first" if suffix_first else "prefix_first"
         lines = "multi" if hole.is_multi_line else "single"
-        target = [*self._tokenizer.encode(hole.middle), self.end_id]
-        return Sample((*prompt, *target), len(prompt), f"{layout}/{lines}")
-
-    def edit_prompt(self, instruction: str, before: str, language: str) -> list[int]:
-        """Ids of the chat layout up to the opened fence of the answer."""
-        opening = f"<|im_start|>system\n{EDIT_SYSTEM}<|im_end|>\n<|im_start|>user\n{instruction}\n\n```{language}\n"
-        return [
-            *self._tokenizer.encode_layout(opening),
-            *self._tokenizer.encode(before if before.endswith("\n") else before + "\n"),
-            *self._tokenizer.encode_layout(f"```<|im_end|>\n<|im_start|>assistant\n```{language}\n"),
-        ]
+        return Sample((*prompt, *target), len(prompt), f"{kind}/{lines}")
 
     def edit(self, pair: EditPair) -> Sample:
         """The pair as a sample: the edited text, the closing fence and the end of the turn are to be learned."""
-        prompt = self.edit_prompt(pair.instruction, pair.before, pair.language)
-        after = pair.after if pair.after.endswith("\n") else pair.after + "\n"
-        target = [*self._tokenizer.encode(after + "```"), self.turn_end_id]
+        before, after = pair.before.rstrip("\n"), pair.after.rstrip("\n")
+        prompt = edit_ids(self._tokenizer, before, pair.instruction, language=pair.language)
+        target = [*self._tokenizer.encode(f"{after}\n{FENCE}"), self._specials.im_end]
         return Sample((*prompt, *target), len(prompt), "edit")
 
 

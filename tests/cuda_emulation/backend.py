@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,7 @@ def kernel_names(source: str) -> list[str]:
     text = (SOURCE_FOLDER / f"{source}.cu").read_text()
     for include in re.findall(r'#include "(\w+\.cuh)"', text):
         text += (SOURCE_FOLDER / include).read_text()
-    return re.findall(r'extern "C" __global__[^(]*(?:__launch_bounds__\([^)]*\))?\s*(\w+_kernel)\(', text)
+    return re.findall(r'extern "C" __global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+_kernel)\(', text)
 
 
 def _digest(folder: Path, suffixes: tuple[str, ...]) -> bytes:
@@ -54,7 +54,7 @@ def _digest(folder: Path, suffixes: tuple[str, ...]) -> bytes:
     return b"".join(path.name.encode() + path.read_bytes() for path in files)
 
 
-@lru_cache(maxsize=None)
+@cache
 def library(source: str, defines: tuple[tuple[str, int], ...]) -> ctypes.CDLL:
     """The shared library of one source file under these compile parameters, built if its content has changed."""
     key = hashlib.sha256(

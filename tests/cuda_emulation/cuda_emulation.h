@@ -20,8 +20,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -92,7 +90,9 @@ inline Warp warps[MAX_THREADS / WARP];
 inline unsigned char* stacks = nullptr;
 inline int num_threads = 0, num_alive = 0, num_at_barrier = 0;
 inline char error[512];
-inline std::function<void()> body;
+inline void (*call_kernel)(void* kernel, void** given) = nullptr;
+inline void* kernel_to_call = nullptr;
+inline void** kernel_arguments = nullptr;
 
 [[noreturn]] inline void fail(const char* reason) {
   std::snprintf(error, sizeof error, "%s (block %u,%u,%u thread %u,%u)", reason, block_index.x, block_index.y,
@@ -140,7 +140,7 @@ inline unsigned char* warp_operation(Operation operation, unsigned mask, const v
 }
 
 inline void fiber_main() {
-  body();
+  call_kernel(kernel_to_call, kernel_arguments);
   current->state = State::done;
   --num_alive;
   if (current->warp->num_waiting > 0) fail("a lane exits while others wait for it in a warp operation");
@@ -242,8 +242,13 @@ inline int run_grid(dim3 grid, dim3 block, size_t shared_bytes, unsigned schedul
 }
 
 template <class... Arguments, size_t... I>
-inline std::function<void()> bind_arguments(void (*kernel)(Arguments...), void** given, std::index_sequence<I...>) {
-  return [=] { kernel(*static_cast<std::remove_reference_t<Arguments>*>(given[I])...); };
+inline void call_unpacked(void (*kernel)(Arguments...), void** given, std::index_sequence<I...>) {
+  kernel(*static_cast<Arguments*>(given[I])...);
+}
+
+template <class... Arguments>
+inline void call_typed(void* kernel, void** given) {
+  call_unpacked(reinterpret_cast<void (*)(Arguments...)>(kernel), given, std::index_sequence_for<Arguments...>{});
 }
 
 template <class... Arguments>
@@ -251,7 +256,9 @@ inline int launch(void (*kernel)(Arguments...), const unsigned* grid, const unsi
                   unsigned schedule, void** given, int num_given) {
   if (num_given != sizeof...(Arguments))
     return std::snprintf(error, sizeof error, "%d arguments for %zu parameters", num_given, sizeof...(Arguments)), 1;
-  body = bind_arguments(kernel, given, std::index_sequence_for<Arguments...>{});
+  call_kernel = call_typed<Arguments...>;
+  kernel_to_call = reinterpret_cast<void*>(kernel);
+  kernel_arguments = given;
   return run_grid({grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, shared_bytes, schedule);
 }
 

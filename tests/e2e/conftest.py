@@ -1,4 +1,4 @@
-"""One server for the tests of a file that need nothing special of it: starting a process for each would take minutes."""
+"""One server for the tests of a file that need nothing special: a process for each would take minutes."""
 
 from __future__ import annotations
 

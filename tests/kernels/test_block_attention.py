@@ -76,7 +76,9 @@ def test_every_block_size_runs(num_rows: int, dtype: torch.dtype) -> None:
 
 
 def test_long_cache_uses_every_split(dtype: torch.dtype) -> None:
-    check(EmulationBackend(num_multiprocessors=132), dtype, "one", length=9000, num_causal=1, num_rows=3, capacity=32768)
+    check(
+        EmulationBackend(num_multiprocessors=132), dtype, "one", length=9000, num_causal=1, num_rows=3, capacity=32768
+    )
 
 
 def test_large_scores_do_not_overflow(emulation: EmulationBackend, dtype: torch.dtype) -> None:

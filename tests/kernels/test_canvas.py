@@ -19,7 +19,9 @@ def int32(backend: EmulationBackend, values: list[int]) -> torch.Tensor:
     return backend.place(torch.tensor(values, dtype=torch.int32))
 
 
-def check_rebuild(backend: EmulationBackend, ids: list[int], insert: list[int], deleted: list[int], length: int) -> None:
+def check_rebuild(
+    backend: EmulationBackend, ids: list[int], insert: list[int], deleted: list[int], length: int
+) -> None:
     arguments = [int32(backend, values) for values in (ids, insert, deleted, [length])]
     actual = canvas.canvas_rebuild(backend, *arguments, MASK)
     expected = reference.canvas_rebuild(*arguments, MASK)

@@ -18,15 +18,15 @@ MASK = 5
 
 def make_head(
     backend: EmulationBackend, bits: int, vocabulary: int, width: int, dtype: torch.dtype
-) -> tuple[reference.Weight, int]:
+) -> reference.Weight:
     weight = random(vocabulary, width, seed=1, spread=4 * width**-0.5)
     if bits == 8:
         eight = quantize_int8(weight)
-        return Int8Weight(backend.place(eight.values), backend.place(eight.scales)), vocabulary
+        return Int8Weight(backend.place(eight.values), backend.place(eight.scales))
     if bits == 4:
         four = quantize_int4(weight, dtype)
-        return Int4Weight(backend.place(four.packed), backend.place(four.scales)), vocabulary
-    return backend.place(weight.to(dtype)), vocabulary
+        return Int4Weight(backend.place(four.packed), backend.place(four.scales))
+    return backend.place(weight.to(dtype))
 
 
 def check(
@@ -61,21 +61,21 @@ def mixed_canvas(rows: int, vocabulary: int) -> torch.Tensor:
 def test_equals_reference(
     emulation: EmulationBackend, dtype: torch.dtype, bits: int, rows: int, vocabulary: int, width: int
 ) -> None:
-    weight, _ = make_head(emulation, bits, vocabulary, width, dtype)
+    weight = make_head(emulation, bits, vocabulary, width, dtype)
     check(emulation, random(rows, width, dtype=dtype), weight, mixed_canvas(rows, vocabulary), (0.4, 0.3))
 
 
 @pytest.mark.parametrize("rows", [33, 128])
 def test_more_rows_than_one_pass(dtype: torch.dtype, rows: int) -> None:
     backend = EmulationBackend()
-    weight, _ = make_head(backend, 16, 200, 64, dtype)
+    weight = make_head(backend, 16, 200, 64, dtype)
     check(backend, random(rows, 64, dtype=dtype), weight, mixed_canvas(rows, 200), (0.4, 0.3))
     backend.check_guards()
 
 
 def test_model_width(dtype: torch.dtype) -> None:
     backend = EmulationBackend()
-    weight, _ = make_head(backend, 16, 1000, 896, dtype)
+    weight = make_head(backend, 16, 1000, 896, dtype)
     check(backend, random(8, 896, dtype=dtype), weight, mixed_canvas(8, 1000), (0.9, 2.0))
 
 
@@ -100,12 +100,12 @@ def test_forbidden_token_is_never_predicted(emulation: EmulationBackend, dtype: 
 
 
 def test_mask_outside_the_vocabulary(emulation: EmulationBackend, dtype: torch.dtype) -> None:
-    weight, _ = make_head(emulation, 16, 48, 32, dtype)
+    weight = make_head(emulation, 16, 48, 32, dtype)
     check(emulation, random(3, 32, dtype=dtype), weight, torch.tensor([48, 47, 48]), (0.99, 0.1), 48, -1)
 
 
 def test_every_step_commits_at_least_one_mask(emulation: EmulationBackend, dtype: torch.dtype) -> None:
-    weight, _ = make_head(emulation, 16, 48, 32, dtype)
+    weight = make_head(emulation, 16, 48, 32, dtype)
     result = check(emulation, random(9, 32, dtype=dtype), weight, torch.full((9,), MASK), (1.1, 1.1))
     assert result.status.tolist() == [8, 1]
 
@@ -113,7 +113,9 @@ def test_every_step_commits_at_least_one_mask(emulation: EmulationBackend, dtype
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.integers(0, 9), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.integers(-1, 9)), min_size=1, max_size=12
+        st.tuples(st.integers(0, 9), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.integers(-1, 9)),
+        min_size=1,
+        max_size=12,
     ),
     st.sampled_from([0.3, 0.5, 1.1]),
     st.sampled_from([0.6, 1.1]),

@@ -103,7 +103,9 @@ def test_a_decoder_layer_equals_its_reference(dtype: torch.dtype) -> None:
             qkv = table.linear_dense(normed, weight(len(bias), hidden, 1))
             q = table.qkv_rope_write(qkv, bias, rope, state, cache[0], cache[1])
             attended = table.block_attention(q, cache[0], cache[1], state, head_dim**-0.5).view(rows, -1)
-            normed, residual = table.rms_norm(table.linear_dense(attended, weight(hidden, 256, 2)), norm, 1e-6, residual)
+            normed, residual = table.rms_norm(
+                table.linear_dense(attended, weight(hidden, 256, 2)), norm, 1e-6, residual
+            )
             middle = table.swiglu(table.linear_dense(normed, weight(2 * width, hidden, 3)))
             x, residual = table.rms_norm(table.linear_dense(middle, weight(hidden, width, 4)), norm, 1e-6, residual)
         outputs.append((x, residual, cache))

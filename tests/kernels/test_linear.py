@@ -27,7 +27,9 @@ REFERENCES: dict[str, Callable[..., torch.Tensor]] = {
 }
 
 
-def make_weight(backend: EmulationBackend, kind: str, num_out: int, num_in: int, dtype: torch.dtype) -> reference.Weight:
+def make_weight(
+    backend: EmulationBackend, kind: str, num_out: int, num_in: int, dtype: torch.dtype
+) -> reference.Weight:
     weight = random(num_out, num_in, seed=1, spread=num_in**-0.5)
     if kind == "int8":
         eight = quantize_int8(weight)
@@ -46,7 +48,7 @@ def make_adapter(backend: EmulationBackend, rank: int, num_out: int, num_in: int
 @pytest.mark.parametrize("kind", KERNELS)
 @pytest.mark.parametrize(
     "rows, num_out, num_in",
-    [(1, 16, 32), (3, 40, 96), (8, 64, 896), (11, 33, 1536), (17, 16, 160)],
+    [(1, 16, 32), (3, 40, 96), (8, 64, 896), (11, 33, 544)],
 )
 def test_equals_reference(
     emulation: EmulationBackend, dtype: torch.dtype, kind: str, rows: int, num_out: int, num_in: int
@@ -81,11 +83,11 @@ def test_split_inputs_are_summed(emulation: EmulationBackend, dtype: torch.dtype
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-@pytest.mark.parametrize("rows", [32, 57, 130])
-def test_many_rows_and_wide_tiles(dtype: torch.dtype, kind: str, rows: int) -> None:
+@pytest.mark.parametrize("rows, num_out", [(57, 72), (130, 40)])
+def test_many_rows_and_wide_tiles(dtype: torch.dtype, kind: str, rows: int, num_out: int) -> None:
     backend = EmulationBackend(num_multiprocessors=1)  # so few that outputs are taken 32 at a time
     x = backend.place(random(rows, 128, dtype=dtype))
-    weight = make_weight(backend, kind, 72, 128, dtype)
+    weight = make_weight(backend, kind, num_out, 128, dtype)
     assert_close(KERNELS[kind](backend, x, weight), REFERENCES[kind](x, weight), dtype)
     backend.check_guards()
 
@@ -112,7 +114,9 @@ def test_int8_quantisation_error_is_small() -> None:
 
 def test_int4_quantisation_error_is_moderate() -> None:
     weight = random(64, 256)
-    error = (reference.dequantize(quantize_int4(weight, torch.bfloat16), torch.bfloat16) - weight).norm() / weight.norm()
+    error = (
+        reference.dequantize(quantize_int4(weight, torch.bfloat16), torch.bfloat16) - weight
+    ).norm() / weight.norm()
     assert error < 0.12
 
 

@@ -35,7 +35,7 @@ def test_equals_reference(
     bias = emulation.place(random(width, dtype=dtype, seed=1, spread=5)) if has_bias else None
     table = emulation.place(reference.rope_table(capacity, head_dim, 1e6))
     state = emulation.place(torch.tensor([length, 0, num_rows], dtype=torch.int32))
-    before = random(2, kv_heads, capacity, head_dim, dtype=dtype, seed=2)
+    before = random(2, kv_heads, capacity, head_dim, dtype=dtype, seed=2).to(emulation.device)
     k_cache, v_cache = emulation.place(before[0]), emulation.place(before[1])
     q = qkv_rope_write(emulation, qkv, bias, table, state, k_cache, v_cache)
 

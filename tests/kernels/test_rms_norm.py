@@ -33,13 +33,14 @@ def test_zero_row_stays_finite(emulation: EmulationBackend, dtype: torch.dtype) 
 
 
 @pytest.mark.parametrize("hidden, message", [(12, "multiple of 8"), (8200, "at most 8192")])
-def test_refuses_widths_it_cannot_do(emulation: EmulationBackend, hidden: int, message: str) -> None:
+def test_refuses_widths_it_cannot_do(hidden: int, message: str) -> None:
     x = torch.zeros(1, hidden, dtype=torch.bfloat16)
     with pytest.raises(ValueError, match=message):
-        rms_norm(emulation, x, torch.zeros(hidden, dtype=torch.bfloat16), 1e-6)
+        rms_norm(EmulationBackend(), x, torch.zeros(hidden, dtype=torch.bfloat16), 1e-6)
 
 
-def test_refuses_misaligned_and_strided_views(emulation: EmulationBackend) -> None:
+def test_refuses_misaligned_and_strided_views() -> None:
+    emulation = EmulationBackend()
     weight = torch.zeros(64, dtype=torch.bfloat16)
     shifted = torch.zeros(1 + 2 * 64, dtype=torch.bfloat16)[1:].view(2, 64)
     with pytest.raises(ValueError, match="multiple of 16 bytes"):

@@ -20,7 +20,7 @@ DEMO = ROOT / "demo"
 
 
 def annotate(function: str) -> str:
-    return function.replace("words(text):", "words(text: str) -> Counter:")
+    return function.replace("common(counts, limit):", "common(counts, limit: int):")
 
 
 def test_the_plan_cuts_at_least_three_holes_and_edits_a_function(script: Script) -> None:
@@ -41,7 +41,7 @@ def test_the_edit_names_one_whole_function(script: Script) -> None:
     assert main(["demo"]) == 0
     request = script.requests[-1]
     (function,) = ast.parse(request.text[request.start : request.end]).body
-    assert isinstance(function, ast.FunctionDef) and function.name == "count_words"
+    assert isinstance(function, ast.FunctionDef) and function.name == "most_common"
 
 
 def test_it_prints_text_tokens_forwards_ms_and_speed(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,7 +49,7 @@ def test_it_prints_text_tokens_forwards_ms_and_speed(script: Script, capsys: pyt
     assert main(["demo"]) == 0
     shown = capsys.readouterr().out
     assert "«42»" in shown and "3 tokens, 2 forwards, 12 ms, 240.0 tokens/s" in shown
-    assert "+def count_words(text: str) -> Counter:" in shown
+    assert "+def most_common(counts, limit: int):" in shown
 
 
 def test_an_empty_completion_fails(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,11 +61,11 @@ def test_an_empty_completion_fails(script: Script, capsys: pytest.CaptureFixture
 def test_an_edit_that_changes_nothing_fails(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
     script.rewrite = str
     assert main(["demo"]) == 1
-    assert "the edit of count_words in word_count.py is empty" in capsys.readouterr().err
+    assert "the edit of most_common in word_count.py is empty" in capsys.readouterr().err
 
 
 def test_an_edit_that_breaks_the_file_fails(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
-    script.rewrite = lambda function: function.replace("words(text):", "words(text:")
+    script.rewrite = lambda function: function.replace("common(counts, limit):", "common(counts, limit:")
     assert main(["demo"]) == 1
     assert "broke the syntax" in capsys.readouterr().err
     script.rewrite, script.outside = annotate, "import os\n"

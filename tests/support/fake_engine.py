@@ -123,6 +123,7 @@ class FakeEngine:
         call["max_lines"] = request.stop.max_lines
         call["temperature"] = request.params.temperature
         call["policy"] = request.params.policy
+        call["deadline_ms"] = request.params.deadline_ms
         if planned is None:
             self._record(call)
             return CompletionResult("", "end", 1, 1, 1.0)

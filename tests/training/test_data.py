@@ -100,7 +100,7 @@ def test_decontamination_catches_a_planted_string(tmp_path: Path) -> None:
 
 
 def test_decontamination_needs_evaluation_files(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no .jsonl"):
+    with pytest.raises(RequestError, match=r"no \.jsonl"):
         Decontaminator.from_folder(tmp_path)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from model_runtime.checkpoint import open_checkpoint
+from model_runtime.prompts import infill_ids
 from model_runtime.tokenizer import Tokenizer
 from model_runtime.training.config import TrainConfig
 from model_runtime.training.data.edits import EditPair
@@ -34,12 +35,14 @@ def test_only_hole_and_end_token_are_scored(maker: SampleMaker, tokenizer: Token
     assert ids[batch.rows[0]] == tokenizer.token_id("<|fim_middle|>")
 
 
-def test_both_layouts_hold_the_same_parts(maker: SampleMaker, tokenizer: Tokenizer) -> None:
-    prefix, suffix, middle = (tokenizer.token_id(f"<|fim_{name}|>") for name in ("prefix", "suffix", "middle"))
-    first = maker.infill_prompt("ab", "cd", suffix_first=False)
-    second = maker.infill_prompt("ab", "cd", suffix_first=True)
-    assert first == [prefix, *tokenizer.encode("ab"), suffix, *tokenizer.encode("cd"), middle]
-    assert second == [suffix, *tokenizer.encode("cd"), prefix, *tokenizer.encode("ab"), middle]
+def test_both_layouts_are_the_decoders(maker: SampleMaker, tokenizer: Tokenizer) -> None:
+    target = [*tokenizer.encode(HOLE.middle), tokenizer.token_id("<|endoftext|>")]
+    prefix, suffix = tokenizer.encode(HOLE.prefix), tokenizer.encode(HOLE.suffix)
+    for suffix_first, layout in ((False, "prefix-first"), (True, "suffix-first")):
+        sample = maker.infill(HOLE, suffix_first=suffix_first)
+        prompt = infill_ids(tokenizer, prefix, suffix, layout=layout)  # type: ignore[arg-type]
+        assert list(sample.ids) == prompt + target
+        assert sample.prompt_length == len(prompt)
 
 
 def test_special_names_in_code_stay_text(maker: SampleMaker, tokenizer: Tokenizer) -> None:
@@ -48,7 +51,7 @@ def test_special_names_in_code_stay_text(maker: SampleMaker, tokenizer: Tokenize
     end = tokenizer.token_id("<|im_end|>")
     assert sample.ids[sample.prompt_length :].count(end) == 1 and sample.ids[-1] == end
     assert tokenizer.token_id("<|endoftext|>") not in sample.ids
-    assert tokenizer.decode(sample.ids[sample.prompt_length :]) == "y = '<|fim_middle|>'\n```"
+    assert tokenizer.decode(sample.ids[sample.prompt_length :]) == "y = '<|fim_middle|>'\n```", "as decoded"
 
 
 def test_the_network_is_the_published_architecture(tiny_base: Path) -> None:

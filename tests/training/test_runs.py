@@ -116,6 +116,15 @@ def test_a_checkpoint_of_another_configuration_is_refused(runner: Runner, tmp_pa
     assert runner.run(tmp_path / "run", replace(CONFIG, steps=2)).progress.step == 2, "a run may be prolonged"
 
 
+def test_repeated_batches_train_alike_with_kept_states(runner: Runner, tmp_path: Path) -> None:
+    """Two epochs of three batches, the second over kept states, equal a run that computes them anew after a stop."""
+    config = replace(CONFIG, epoch_steps=3)
+    kept = runner.run(tmp_path / "kept", config)
+    runner.run(tmp_path / "anew", config, report=interrupt_after(3))
+    assert runner.run(tmp_path / "anew", config).progress.losses == kept.progress.losses
+    assert kept.progress.samples % 2 == 0
+
+
 def test_schedule_warms_up_and_anneals() -> None:
     config = TrainConfig(steps=100, warmup_steps=10, learning_rate=1.0, final_share=0.1)
     rates = [learning_rate(step, config) for step in range(100)]
@@ -231,6 +240,22 @@ def test_command_line_trains_evaluates_and_exports(
     assert list(json.loads(Path(card_path).read_text(encoding="utf-8"))["figures"]) == [
         "adapter healing.safetensors, 2 held-out cases of each kind, seed 21"
     ]
+
+
+def test_command_line_trains_a_mask_adapter(tiny_base: Path, sources: list[SourceFile], tmp_path: Path) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    shards = {split: write_shards(data, split, sources) for split in ("train", "held_out")}  # type: ignore[arg-type]
+    (data / MANIFEST).write_text(json.dumps({"shards": shards}), encoding="utf-8")
+    common = ["--base", str(tiny_base), "--data", str(data), "--run", str(run)]
+    assert main(["mask", *common, "--steps", "1", "--rank", "2", "--precision", "float32"]) == 0
+    assert main(["export", *common, "--out", str(tmp_path / "diffusion.safetensors")]) == 0
+    adapter = read_adapter(tmp_path / "diffusion.safetensors")
+    assert adapter.kind == "mask" and adapter.mask_embedding is not None and adapter.mask_embedding.shape == (64,)
+    with pytest.raises(CheckpointMismatch, match="cannot be merged"):
+        merge_into({}, adapter)
+    card = json.loads((run / "card.json").read_text(encoding="utf-8"))
+    assert card["stage"] == "mask" and "drafting at step 1" in card["figures"]
 
 
 def test_command_line_errors_are_one_line(tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -143,6 +143,7 @@ def _transformers_stream(checkpoint: str, threads: int | None) -> StreamTokens:
 
     if threads:
         torch.set_num_threads(threads)
+    transformers.utils.logging.disable_progress_bar()
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
     model = transformers.AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
     ends = {tokenizer.convert_tokens_to_ids(end) for end in _ENDS} - {None, tokenizer.unk_token_id}

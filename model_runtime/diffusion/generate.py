@@ -1,0 +1,155 @@
+"""The decoding loop: step by step until an end token, a stop rule, the length, the deadline or a cancellation.
+
+One loop serves completion, generation and edits; they differ in the drafter and in what ends them. Text is judged
+token by token in order, so where it ends does not depend on how many tokens a step committed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from model_runtime.api import FinishReason, SamplingParams, ShouldStop
+from model_runtime.cache.kv_cache import KeyValueCache
+from model_runtime.diffusion.blocks import MAX_BLOCK, AdaptiveBlock
+from model_runtime.diffusion.denoise import Network, denoise_step
+from model_runtime.diffusion.drafts import Drafter
+from model_runtime.errors import Cancelled, RequestError
+
+PREFILL_CHUNK = 256
+"""Prompt tokens a forward: a cancelled request waits for one chunk at most."""
+
+JudgeToken = Callable[[int], FinishReason | None]
+"""Told every committed token in order; the reason to end before anything after it is looked at, else None."""
+
+
+@dataclass(slots=True)
+class Decoding:
+    """The state of one request: tokens committed so far and what they cost."""
+
+    token_ids: list[int] = field(default_factory=list)
+    log_probs: list[float] = field(default_factory=list)
+    forwards: int = 0
+    prefill_ms: float = 0.0
+    denoise_ms: float = 0.0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    finish_reason: FinishReason | None = None
+
+    @property
+    def confidence(self) -> float:
+        """Geometric mean probability of the committed tokens; 0 when there are none."""
+        if not self.log_probs:
+            return 0.0
+        return math.exp(sum(self.log_probs) / len(self.log_probs))
+
+
+def check_params(params: SamplingParams) -> None:
+    """RequestError naming the first parameter that makes no sense."""
+    if params.policy not in ("ar", "lossless", "fast"):
+        raise RequestError(f"unknown policy {params.policy!r} (use ar, lossless or fast)")
+    if params.max_tokens < 1:
+        raise RequestError(f"max_tokens is {params.max_tokens}, must be at least 1")
+    if params.block_size is not None and not 1 <= params.block_size <= MAX_BLOCK:
+        raise RequestError(f"block_size is {params.block_size}, must be 1 to {MAX_BLOCK}")
+    if params.max_steps is not None and params.max_steps < 1:
+        raise RequestError(f"max_steps is {params.max_steps}, must be at least 1")
+    if not 0.0 <= params.temperature:
+        raise RequestError(f"temperature is {params.temperature}, must not be negative")
+    if not 0.0 < params.accept_threshold <= 1.0:
+        raise RequestError(f"accept_threshold is {params.accept_threshold}, must be above 0 and at most 1")
+
+
+def prefill(
+    network: Network, cache: KeyValueCache, prompt: list[int], should_stop: ShouldStop, state: Decoding
+) -> None:
+    """Bring all of `prompt` but its last token into the cache, reusing what is there; Cancelled between chunks."""
+    started = time.perf_counter()
+    state.prompt_tokens = len(prompt)
+    state.cached_tokens = cache.keep_common_prefix(prompt[:-1])
+    missing = prompt[state.cached_tokens : -1]
+    for start in range(0, len(missing), PREFILL_CHUNK):
+        if should_stop():
+            raise Cancelled("stopped while reading the prompt")
+        chunk = missing[start : start + PREFILL_CHUNK]
+        network.forward(torch.tensor(chunk, device=network.device), cache)
+        cache.commit(chunk)
+    state.prefill_ms = (time.perf_counter() - started) * 1e3
+
+
+def decode(
+    network: Network,
+    cache: KeyValueCache,
+    prompt: list[int],
+    drafter: Drafter,
+    judge: JudgeToken,
+    params: SamplingParams,
+    forbidden: Tensor,
+    should_stop: ShouldStop,
+    state: Decoding,
+    started: float,
+) -> Iterator[Decoding]:
+    """Denoise until something ends it; yields `state` after every step. `started` is the clock of the deadline."""
+    check_params(params)
+    prefill(network, cache, prompt, should_stop, state)
+    anchor = prompt[-1]
+    limit = params.block_size or 32
+    block = AdaptiveBlock(limit, start=limit if params.block_size else 6)
+    canvas: list[int] = []
+    steps_in_block = tokens_in_block = 0
+    while state.finish_reason is None:
+        if should_stop():
+            state.finish_reason = "cancelled"
+            break
+        if params.deadline_ms is not None and (time.perf_counter() - started) * 1e3 >= params.deadline_ms:
+            state.finish_reason = "deadline"
+            break
+        step_started = time.perf_counter()
+        room = min(params.max_tokens - len(state.token_ids) - 1, cache.capacity - cache.length - 1)
+        canvas = _fill_canvas(canvas, drafter, params, min(block.size, room))
+        is_last_step = params.policy == "fast" and params.max_steps is not None and steps_in_block >= params.max_steps - 1
+        step = denoise_step(
+            network, cache, anchor, canvas, params, forbidden, accept_all=is_last_step and steps_in_block > 0
+        )
+        block.record(len(canvas), step.num_accepted)
+        state.forwards += 1
+        steps_in_block, tokens_in_block = steps_in_block + 1, tokens_in_block + len(step.token_ids)
+        if tokens_in_block >= limit or is_last_step:
+            steps_in_block = tokens_in_block = 0
+        anchor, canvas = step.token_ids[-1], step.canvas
+        drafter.commit(step.token_ids)
+        _take(step.token_ids, step.log_probs, judge, params.max_tokens, state)
+        if state.finish_reason is None and cache.length + 1 >= cache.capacity:
+            state.finish_reason = "length"
+        state.denoise_ms += (time.perf_counter() - step_started) * 1e3
+        yield state
+    yield state
+
+
+def _fill_canvas(refined: list[int], drafter: Drafter, params: SamplingParams, num_positions: int) -> list[int]:
+    if params.policy == "ar" or num_positions <= 0:
+        return []
+    draft = drafter.draft(num_positions)
+    if draft or params.policy != "fast" or params.block_size is None:
+        return draft[:num_positions]
+    # `fast` with a block size asked for: denoise a full block, the model's own last guesses first (Jacobi iteration).
+    return (refined + refined[-1:] * num_positions)[:num_positions] if refined else []
+
+
+def _take(
+    token_ids: list[int], log_probs: list[float], judge: JudgeToken, max_tokens: int, state: Decoding
+) -> None:
+    """Judge the step's tokens in order; what comes behind the end is dropped."""
+    for token_id, log_prob in zip(token_ids, log_probs, strict=True):
+        state.token_ids.append(token_id)
+        state.log_probs.append(log_prob)
+        state.finish_reason = judge(token_id)
+        if state.finish_reason is None and len(state.token_ids) >= max_tokens:
+            state.finish_reason = "length"
+        if state.finish_reason is not None:
+            return

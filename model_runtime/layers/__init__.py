@@ -1,0 +1,1 @@
+"""Layer families of the networks, one a file."""

@@ -1,0 +1,86 @@
+"""Linear layers: plain floating point, and 8-bit integers for the CPU.
+
+`Int8Linear` quantises each weight row once and each activation row when it comes, multiplies in integers and scales
+back. Sums of integers do not depend on the order or on how many rows share the call, so a row's result is the same
+whether it is computed alone or in a block: what lossless verification needs. (Per-tensor dynamic quantisation, which
+torch offers ready-made, lets rows disturb each other, and loses more.)
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Linear(Protocol):
+    """y = x W^T + b for rows x (T, in); returns (T, out)."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory held by the weights."""
+
+
+class FloatLinear:
+    """Weights (out, in) in the type they are given; the output is of that type too."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self.weight = weight
+        self.bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
+
+    @property
+    def num_bytes(self) -> int:
+        return self.weight.numel() * self.weight.element_size()
+
+
+class Int8Linear:
+    """8-bit weights (out, in), one scale an output; 8-bit activations, one scale a row; float32 out."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        quantized, scale = quantize_rows(weight)
+        self._num_outputs, self._num_inputs = weight.shape
+        # oneDNN wants the weights in its own blocked layout; packing once at load saves it at every call.
+        self._packed = torch.ops.onednn.qlinear_prepack(quantized, None)
+        self._scale = scale
+        self._zero_points = torch.zeros(self._num_outputs, dtype=torch.int64)
+        self._bias = None if bias is None else bias.float()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        quantized, row_scale = quantize_activations(x)
+        y = torch.ops.onednn.qlinear_pointwise(
+            quantized, 1.0, _ZERO_POINT, self._packed, self._scale, self._zero_points,
+            None, 1.0, 0, torch.float32, "none", [], "",
+        )  # fmt: skip
+        if self._bias is None:
+            return y.mul_(row_scale)
+        return torch.addcmul(self._bias, y, row_scale)
+
+    @property
+    def num_bytes(self) -> int:
+        return self._num_outputs * (self._num_inputs + 4)
+
+
+# Without VNNI, oneDNN adds pairs of 8-bit products in 16 bits, which saturate at 255 * 127 * 2: activations get one
+# bit less there. With VNNI the sums are 32 bits wide.
+_HAS_VNNI = torch.cpu._is_vnni_supported()
+_LEVELS = 127 if _HAS_VNNI else 63
+_ZERO_POINT = _LEVELS + 1
+
+
+def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Symmetric 8-bit rows of a matrix (out, in): int8 values and float32 scales (out,)."""
+    weight = weight.float()
+    scale = weight.abs().amax(dim=1).clamp_min_(1e-12) / 127
+    return (weight / scale[:, None]).round_().to(torch.int8), scale
+
+
+def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Symmetric rows of x (T, in) around a zero point: uint8 values and float32 scales (T, 1)."""
+    row_scale = x.abs().amax(dim=1, keepdim=True).clamp_min_(1e-9).mul_(1 / _LEVELS)
+    return torch.div(x, row_scale).round_().add_(_ZERO_POINT).to(torch.uint8), row_scale

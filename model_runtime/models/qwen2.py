@@ -1,0 +1,132 @@
+"""The Qwen2 decoder (Qwen team 2024, arXiv 2407.10671) over an exact cache and an active block, top to bottom.
+
+One forward takes the rows behind the committed tokens: first causal rows, then `num_canvas` rows that see everything.
+It writes their keys and values behind the cache's length and commits nothing: the caller decides what to keep. It
+does not know tokens' meaning, policies or prompts. Rows are (T, V) throughout: one sequence, no batch axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model_runtime.cache.kv_cache import KeyValueCache
+from model_runtime.config import ModelConfig
+from model_runtime.layers.attention import attend, block_mask
+from model_runtime.layers.linear import Linear
+from model_runtime.layers.norm import RmsNorm
+from model_runtime.layers.rotary import Rotary
+
+ReadTensor = Callable[[str], Tensor]
+MakeLinear = Callable[[Tensor, Tensor | None], Linear]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """Weights of one decoder layer; q, k, v share a product, and so do gate and up."""
+
+    input_norm: RmsNorm
+    qkv: Linear
+    output: Linear
+    post_norm: RmsNorm
+    gate_up: Linear
+    down: Linear
+
+
+class Qwen2:
+    """A loaded network on one device. Immutable; the cache it works on is the caller's."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        read: ReadTensor,
+        make_linear: MakeLinear,
+        *,
+        num_positions: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        """`read` gives tensors by Hugging Face name; `make_linear` turns (weight, bias) into a layer on the device."""
+        self.config = config
+        self.dtype = dtype
+        self.device = device
+        self._embedding = read("model.embed_tokens.weight").to(device=device, dtype=_embedding_dtype(dtype))
+        self._layers = [self._read_layer(i, read, make_linear) for i in range(config.num_layers)]
+        self._norm = RmsNorm(read("model.norm.weight").to(device), config.rms_norm_eps)
+        head = "model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight"
+        self._head = make_linear(read(head), None)
+        self._rotary = Rotary(config.head_dim, config.rope_theta, num_positions, device)
+
+    def new_cache(self, capacity: int) -> KeyValueCache:
+        """An empty cache for this network, of the type attention computes in."""
+        config = self.config
+        return KeyValueCache(
+            config.num_layers, config.num_kv_heads, config.head_dim, capacity, self.dtype, self.device
+        )
+
+    @torch.inference_mode()
+    def forward(self, token_ids: Tensor, cache: KeyValueCache, num_canvas: int = 0) -> Tensor:
+        """token_ids (T,) behind the committed ones, the last `num_canvas` bidirectional; returns hidden states (T, V).
+
+        RequestError if the rows do not fit the cache.
+        """
+        num_rows = token_ids.shape[0]
+        cache.require_room(num_rows)
+        start = cache.length
+        is_plain = num_rows == 1 or num_canvas == num_rows
+        mask = None if is_plain else block_mask(num_rows, num_canvas, self.device)
+        x = self._embedding[token_ids].float()  # (T, V), the residual stream stays float32
+        for i, layer in enumerate(self._layers):
+            x = x + self._attend(i, layer, layer.input_norm(x), cache, start, mask)
+            gate, up = layer.gate_up(layer.post_norm(x)).chunk(2, dim=-1)
+            x = x + layer.down(torch.nn.functional.silu(gate) * up)
+        return self._norm(x)
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """hidden (R, V) -> float32 (R, vocabulary)."""
+        return self._head(hidden).float()
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory held by the weights."""
+        linears = [linear for layer in self._layers for linear in (layer.qkv, layer.output, layer.gate_up, layer.down)]
+        embedding = self._embedding.numel() * self._embedding.element_size()
+        return sum(linear.num_bytes for linear in (*linears, self._head)) + embedding
+
+    def _attend(
+        self, index: int, layer: _Layer, x: Tensor, cache: KeyValueCache, start: int, mask: Tensor | None
+    ) -> Tensor:
+        config = self.config
+        num_rotated = config.num_heads + config.num_kv_heads
+        heads = layer.qkv(x).view(x.shape[0], -1, config.head_dim)  # (T, H + 2K, D)
+        rotated = self._rotary.apply(heads[:, :num_rotated], start)
+        query, key = rotated[:, : config.num_heads], rotated[:, config.num_heads :]
+        value = heads[:, num_rotated:]
+        keys, values = cache.write(index, key.transpose(0, 1), value.transpose(0, 1))
+        return layer.output(attend(query.to(self.dtype), keys, values, mask))
+
+    def _read_layer(self, index: int, read: ReadTensor, make_linear: MakeLinear) -> _Layer:
+        prefix, epsilon = f"model.layers.{index}.", self.config.rms_norm_eps
+
+        def fused(*names: str, has_bias: bool = False) -> Linear:
+            weight = torch.cat([read(f"{prefix}{name}.weight") for name in names])
+            bias = torch.cat([read(f"{prefix}{name}.bias") for name in names]) if has_bias else None
+            return make_linear(weight, bias)
+
+        return _Layer(
+            input_norm=RmsNorm(read(f"{prefix}input_layernorm.weight").to(self.device), epsilon),
+            qkv=fused("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", has_bias=self.config.attention_bias),
+            output=fused("self_attn.o_proj"),
+            post_norm=RmsNorm(read(f"{prefix}post_attention_layernorm.weight").to(self.device), epsilon),
+            gate_up=fused("mlp.gate_proj", "mlp.up_proj"),
+            down=fused("mlp.down_proj"),
+        )
+
+
+def _embedding_dtype(dtype: torch.dtype) -> torch.dtype:
+    # Rows are looked up, not multiplied: half precision costs nothing and halves the table. Checkpoints are float16.
+    return dtype

@@ -1,0 +1,209 @@
+"""The runtime: load a model, warm it up, complete, generate, edit, measure, close.
+
+One object owns one network and one cache, and is used from one thread. It joins the parts (loading, prompts, the
+decoding loop) and holds no algorithm of its own.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from model_runtime.adapters import read_adapter
+from model_runtime.api import (
+    CompletionRequest,
+    CompletionResult,
+    EditRequest,
+    EditStep,
+    FinishReason,
+    GenerateRequest,
+    GenerateResult,
+    ModelInfo,
+    SamplingParams,
+    ShouldStop,
+    never_stop,
+)
+from model_runtime.checkpoint import expected_shapes, open_checkpoint
+from model_runtime.config import ModelConfig, RuntimeConfig, default_home
+from model_runtime.conversion import read_record
+from model_runtime.diffusion.drafts import Drafter, NgramDrafter, NoDrafter
+from model_runtime.diffusion.edit import edit
+from model_runtime.diffusion.generate import Decoding, decode
+from model_runtime.diffusion.infill import Model, infill, timings
+from model_runtime.errors import CheckpointError, RequestError
+from model_runtime.install import find_checkpoint
+from model_runtime.loading import LoadProgress, Placement, choose_placement, healing_adapter, load_network
+from model_runtime.manifest import models_folder
+from model_runtime.models.qwen2 import Qwen2
+from model_runtime.prompts import GENERATE_SYSTEM, chat_ids
+from model_runtime.tokenizer import ADDED_TOKENS, Tokenizer
+
+
+class Runtime:
+    """A loaded model. Not thread-safe: one thread owns it."""
+
+    def __init__(self, network: Qwen2, tokenizer: Tokenizer, info: ModelInfo, cache_tokens: int) -> None:
+        forbidden = [token_id for name in ADDED_TOKENS if (token_id := tokenizer.token_id(name)) is not None]
+        # Rows of the head behind the vocabulary (padding of the published tables) are no tokens at all.
+        forbidden += range(tokenizer.vocab_size, network.config.vocab_size)
+        self.info = info
+        self._network = network
+        self._model = Model(
+            network,
+            network.new_cache(cache_tokens),
+            tokenizer,
+            torch.tensor(sorted(set(forbidden)), dtype=torch.long, device=network.device),
+        )
+
+    @classmethod
+    def load(cls, config: RuntimeConfig, progress: LoadProgress | None = None) -> Runtime:
+        """Load an installed model or a checkpoint path; raises CheckpointError, RequestError or OutOfMemory.
+
+        `progress(message, fraction)` is called with fractions 0-1 on the calling thread.
+        """
+        placement = choose_placement(config)
+        if config.threads is not None:
+            if config.threads < 1:
+                raise RequestError(f"threads is {config.threads}, must be at least 1")
+            torch.set_num_threads(config.threads)
+        home = config.home or default_home()
+        path = find_checkpoint(config.model, home)
+        shipped = models_folder() / config.model if not Path(config.model).exists() else None
+        adapter_path = healing_adapter(path, shipped) if config.use_adapters and path.is_dir() else None
+        adapter = read_adapter(adapter_path) if adapter_path else None
+        tokenizer = Tokenizer.load(path)
+        with open_checkpoint(path) as checkpoint:
+            network = load_network(checkpoint, placement, config.cache_tokens, adapter, progress)
+            name = config.model if shipped is not None else path.name
+            info = _model_info(name, path, checkpoint.config, placement, network, healed=adapter is not None)
+        if progress is not None:
+            progress("Loaded", 1.0)
+        return cls(network, tokenizer, info, config.cache_tokens)
+
+    def warm_up(self) -> None:
+        """One small completion, so that the first real one does not pay for lazy set-up."""
+        self.complete(CompletionRequest("def add(a, b):\n    return ", "\n", params=SamplingParams(max_tokens=2)))
+
+    def complete(self, request: CompletionRequest, should_stop: ShouldStop = never_stop) -> CompletionResult:
+        """Fill the hole between prefix and suffix; Cancelled if stopped before the first token was there."""
+        with _clean_after_failure(self._model):
+            return infill(self._model, request, should_stop)
+
+    def generate(self, request: GenerateRequest, should_stop: ShouldStop = never_stop) -> GenerateResult:
+        """Continue a prompt, or answer it through the chat layout."""
+        with _clean_after_failure(self._model):
+            return _generate(self._model, request, should_stop)
+
+    def edit(self, request: EditRequest, should_stop: ShouldStop = never_stop) -> Iterator[EditStep]:
+        """Rewrite a range; yields a valid whole text after every step, the last one final."""
+        with _clean_after_failure(self._model):
+            yield from edit(self._model, request, should_stop)
+
+    def latency_curve(self, rows: Sequence[int], context: int = 512, repeats: int = 5) -> dict[int, float]:
+        """Median milliseconds of one forward of that many rows behind `context` cached tokens."""
+        model = self._model
+        token = torch.arange(max([*rows, 256]), device=self._network.device) % 256
+        with _clean_after_failure(model):
+            model.cache.truncate(0)
+            while model.cache.length < context:
+                chunk = token[: min(256, context - model.cache.length)]
+                self._network.forward(chunk, model.cache)
+                model.cache.commit(chunk.tolist())
+            curve = {count: self._time_forward(token[:count], repeats) for count in rows}
+            model.cache.truncate(0)
+        return curve
+
+    def close(self) -> None:
+        """Free the weights and the cache; the runtime cannot be used afterwards."""
+        del self._model, self._network
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _time_forward(self, token_ids: torch.Tensor, repeats: int) -> float:
+        times = []
+        for _ in range(repeats + 1):
+            started = time.perf_counter()
+            logits = self._network.logits(self._network.forward(token_ids, self._model.cache))
+            logits[0, 0].item()  # waits for the device
+            times.append((time.perf_counter() - started) * 1e3)
+        return statistics.median(times[1:])
+
+
+class _clean_after_failure:
+    """Empty the cache when a request fails half-way: rows written but not committed must never be trusted."""
+
+    def __init__(self, model: Model) -> None:
+        self._cache = model.cache
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is not None and issubclass(kind, Exception):
+            self._cache.truncate(0)
+
+
+def _generate(model: Model, request: GenerateRequest, should_stop: Callable[[], bool]) -> GenerateResult:
+    started = time.perf_counter()
+    tokenizer = model.tokenizer
+    if request.chat:
+        prompt = chat_ids(tokenizer, request.system or GENERATE_SYSTEM, request.prompt)
+    else:
+        prompt = tokenizer.encode(request.prompt)
+    if not prompt:
+        raise RequestError("the prompt is empty")
+    drafter: Drafter = NoDrafter() if request.params.policy == "ar" else NgramDrafter(prompt)
+    raw = bytearray()
+    cut: int | None = None
+
+    def judge(token_id: int) -> FinishReason | None:
+        nonlocal cut
+        if tokenizer.is_special(token_id):
+            return "end"
+        raw.extend(tokenizer.token_bytes(token_id))
+        text = raw.decode("utf-8", "replace")
+        found = [place for stop in request.stop_strings if stop and (place := text.find(stop)) >= 0]
+        if not found:
+            return None
+        cut = min(found)
+        return "stop_rule"
+
+    state = Decoding()
+    for state in decode(
+        model.network, model.cache, prompt, drafter, judge, request.params, model.forbidden, should_stop, state, started
+    ):
+        pass
+    assert state.finish_reason is not None
+    text = raw.decode("utf-8", "replace")[:cut]
+    return GenerateResult(text, state.finish_reason, len(state.token_ids), state.forwards, timings(state, started))
+
+
+def _model_info(
+    name: str, path: Path, config: ModelConfig, placement: Placement, network: Qwen2, *, healed: bool
+) -> ModelInfo:
+    try:
+        digest = read_record(path).digest if path.is_dir() else ""
+    except CheckpointError:
+        digest = ""  # a folder that we did not convert has no record
+    parameters = 0
+    for shape in expected_shapes(config).values():
+        size = 1
+        for extent in shape:
+            size *= extent
+        parameters += size
+    return ModelInfo(
+        name=name,
+        architecture=config.architecture,
+        parameters=parameters,
+        vocabulary=config.vocab_size,
+        context_length=config.max_position,
+        device=str(placement.device),
+        precision=f"{placement.precision}{' + healing adapter' if healed else ''}",
+        checkpoint=str(path),
+        digest=digest,
+        resident_bytes=network.num_bytes,
+    )

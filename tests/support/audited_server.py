@@ -1,0 +1,39 @@
+"""Entry script: the server with every connection and every file opened for writing noted.
+
+python -m tests.support.audited_server AUDIT.jsonl SCRIPT.json|real
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+_NETWORK = ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until the client leaves."""
+    sys.dont_write_bytecode = True
+    audit = os.open(arguments[0], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def note(event: str, details: tuple[Any, ...]) -> None:
+        if event in _NETWORK:
+            os.write(audit, (json.dumps([event, repr(details)]) + "\n").encode())
+        elif event == "open" and not isinstance(details[0], int) and (details[2] or 0) & _WRITING:
+            os.write(audit, (json.dumps(["write", str(details[0])]) + "\n").encode())
+
+    sys.addaudithook(note)
+    from seedls.server import run_stdio
+    from tests.support.fake_engine import FakeEngine
+
+    if arguments[1] == "real":
+        return run_stdio()
+    return run_stdio(lambda settings: FakeEngine(Path(arguments[1])))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
