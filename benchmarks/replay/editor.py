@@ -95,6 +95,7 @@ class TraceEditor:
     def _hurry(self, text: str) -> None:
         """Every keystroke cancels the request of the one before; the last one is waited for."""
         waiting: list[tuple[int, float]] = []
+        self.last_verb = "hurry"
         for character in text:
             if waiting:
                 self.connection.notify("$/cancelRequest", {"id": waiting[-1][0]})

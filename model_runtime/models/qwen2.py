@@ -53,7 +53,8 @@ class Qwen2:
         self.config = config
         self.dtype = dtype
         self.device = device
-        self._embedding = read("model.embed_tokens.weight").to(device=device, dtype=_embedding_dtype(dtype))
+        # Rows are looked up, not multiplied: the stored type will do, and half precision halves the table.
+        self._embedding = read("model.embed_tokens.weight").to(device)
         self._layers = [self._read_layer(i, read, make_linear) for i in range(config.num_layers)]
         self._norm = RmsNorm(read("model.norm.weight").to(device), config.rms_norm_eps)
         head = "model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight"
@@ -126,7 +127,3 @@ class Qwen2:
             down=fused("mlp.down_proj"),
         )
 
-
-def _embedding_dtype(dtype: torch.dtype) -> torch.dtype:
-    # Rows are looked up, not multiplied: half precision costs nothing and halves the table. Checkpoints are float16.
-    return dtype

@@ -39,7 +39,7 @@ async def test_the_cursor_behind_an_emoji_is_found_in_every_encoding(tmp_path: P
 async def test_cancelling_stops_the_model_and_is_answered_at_once(editor: Editor) -> None:
     editor.plan(Script(completions=(SLOW,)))
     uri = editor.open(URI, CODE)
-    request = asyncio.ensure_future(_send(editor, uri, "c1"))
+    request = _send(editor, uri, "c1")
     await asyncio.sleep(0.3)
     started = time.monotonic()
     editor.client.cancel_request(types.CancelParams("c1"))
@@ -52,13 +52,13 @@ async def test_cancelling_stops_the_model_and_is_answered_at_once(editor: Editor
     assert (await editor.explain())["outcome"] == "cancelled"
 
 
-async def _send(editor: Editor, uri: str, msg_id: str) -> object:
+def _send(editor: Editor, uri: str, msg_id: str) -> asyncio.Future[object]:
     params = types.InlineCompletionParams(
         types.InlineCompletionContext(types.InlineCompletionTriggerKind.Invoked),
         types.TextDocumentIdentifier(uri),
         types.Position(1, 4),
     )
-    return await editor.client.protocol.send_request_async(types.TEXT_DOCUMENT_INLINE_COMPLETION, params, msg_id=msg_id)
+    return editor.send_now(types.TEXT_DOCUMENT_INLINE_COMPLETION, params, msg_id)
 
 
 async def test_the_newest_request_of_a_document_wins(tmp_path: Path) -> None:

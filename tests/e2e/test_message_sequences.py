@@ -86,8 +86,7 @@ class Typist:
         )
         self.num_asked += 1
         msg_id = f"ask-{id(self)}-{self.num_asked}"
-        protocol = self.editor.client.protocol
-        self._later(protocol.send_request_async(types.TEXT_DOCUMENT_INLINE_COMPLETION, params, msg_id=msg_id))
+        self._later(self.editor.send_now(types.TEXT_DOCUMENT_INLINE_COMPLETION, params, msg_id))
         if self.random.random() < 0.2:
             self.editor.client.cancel_request(types.CancelParams(msg_id))
 

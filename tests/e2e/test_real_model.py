@@ -87,9 +87,8 @@ async def test_it_answers_again_soon_after_being_cancelled(editor: Editor) -> No
         types.TextDocumentIdentifier(uri),
         types.Position(41, 4),
     )
-    send = editor.client.protocol.send_request_async
-    request = send(types.TEXT_DOCUMENT_INLINE_COMPLETION, params, msg_id="cancelled")
-    await editor.state()
+    request = editor.send_now(types.TEXT_DOCUMENT_INLINE_COMPLETION, params, "cancelled")
+    await editor.state()  # answered after the request has begun
     editor.client.cancel_request(types.CancelParams("cancelled"))
     started = time.monotonic()
     with pytest.raises(Exception, match="cancel"):

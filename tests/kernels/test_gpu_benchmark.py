@@ -1,4 +1,4 @@
-"""The GPU benchmark, rehearsed on the emulation: it runs from end to end and its whole decoder agrees with plain torch."""
+"""The GPU benchmark, rehearsed on the emulation: it runs to the end and its decoder agrees with plain torch."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_int8_covers_the_extremes(emulation: EmulationBackend, dtype: torch.dtyp
     values = torch.arange(-127, 129).clamp(max=127).to(torch.int8).view(16, 16)
     weight = Int8Weight(emulation.place(values), emulation.place(torch.ones(16)))
     x = emulation.place(torch.eye(16, dtype=dtype))
-    assert torch.equal(linear_int8(emulation, x, weight), values.T.to(dtype))
+    assert torch.equal(linear_int8(emulation, x, weight).cpu(), values.T.to(dtype))
 
 
 def test_int4_covers_every_level(emulation: EmulationBackend, dtype: torch.dtype) -> None:
@@ -104,7 +104,7 @@ def test_int4_covers_every_level(emulation: EmulationBackend, dtype: torch.dtype
     four = quantize_int4(levels, dtype)
     weight = Int4Weight(emulation.place(four.packed), emulation.place(four.scales))
     x = emulation.place(torch.eye(32, dtype=dtype))
-    assert torch.equal(linear_int4(emulation, x, weight), levels.T.to(dtype))
+    assert torch.equal(linear_int4(emulation, x, weight).cpu(), levels.T.to(dtype))
 
 
 def test_int8_quantisation_error_is_small() -> None:

@@ -143,6 +143,10 @@ class Editor:
         )
         return list(answer or [])
 
+    def send_now(self, method: str, params: Any, msg_id: str) -> asyncio.Future[Any]:
+        """Send a request before returning, under an id that can be cancelled."""
+        return asyncio.wrap_future(self.client.protocol.send_request(method, params, msg_id=msg_id))
+
     async def raw_request(self, method: str, params: Any) -> Any:
         """A request with params, and an answer, that lsprotocol would refuse to build; objects come as named tuples."""
         protocol = self.client.protocol
