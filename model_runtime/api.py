@@ -12,7 +12,7 @@ from typing import Literal
 
 Policy = Literal["ar", "lossless", "fast"]
 """`ar`: one token a forward, greedy (the baseline). `lossless`: drafts verified in parallel, same text as `ar`.
-`fast`: drafts are also accepted where the model is nearly indifferent, then re-examined."""
+`fast`: drafts are also accepted where the model is nearly indifferent."""
 
 FinishReason = Literal["end", "suffix", "stop_rule", "length", "deadline", "cancelled", "low_confidence"]
 
@@ -33,7 +33,7 @@ class SamplingParams:
     block_size: int | None = None
     """Canvas positions denoised together, 1-128; None lets the runtime choose."""
     max_steps: int | None = None
-    """Denoising steps allowed per block; None means as many as the block needs."""
+    """`fast` only: denoising steps a block gets before its canvas is taken as it is; None: as many as it needs."""
     temperature: float = 0.0
     seed: int = 0
     accept_threshold: float = 0.3
@@ -44,7 +44,10 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class StopRules:
-    """When an infill is finished, beyond the model's own end token. The caller knows the syntax, the runtime the text."""
+    """When an infill is finished, beyond the model's own end token.
+
+    The caller knows the syntax, the runtime the text.
+    """
 
     max_lines: int | None = None
     """Stop after this many newline-terminated lines (1: single-line completion)."""

@@ -32,8 +32,8 @@ from model_runtime.config import ModelConfig, RuntimeConfig, default_home
 from model_runtime.conversion import read_record
 from model_runtime.diffusion.drafts import Drafter, NgramDrafter, NoDrafter
 from model_runtime.diffusion.edit import edit
-from model_runtime.diffusion.generate import Decoding, decode
-from model_runtime.diffusion.infill import Model, infill, timings
+from model_runtime.diffusion.generate import Model, Task, decode
+from model_runtime.diffusion.infill import infill, timings
 from model_runtime.errors import CheckpointError, RequestError
 from model_runtime.install import find_checkpoint
 from model_runtime.loading import LoadProgress, Placement, choose_placement, healing_adapter, load_network
@@ -172,11 +172,7 @@ def _generate(model: Model, request: GenerateRequest, should_stop: Callable[[], 
         cut = min(found)
         return "stop_rule"
 
-    state = Decoding()
-    for state in decode(
-        model.network, model.cache, prompt, drafter, judge, request.params, model.forbidden, should_stop, state, started
-    ):
-        pass
+    *_, state = decode(model, Task(prompt, drafter, judge, request.params, should_stop, started))
     assert state.finish_reason is not None
     text = raw.decode("utf-8", "replace")[:cut]
     return GenerateResult(text, state.finish_reason, len(state.token_ids), state.forwards, timings(state, started))

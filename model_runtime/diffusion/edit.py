@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 from model_runtime.api import EditRequest, EditStep, FinishReason, ShouldStop
 from model_runtime.diffusion.drafts import CanvasDrafter, Drafter, NgramDrafter, NoDrafter
-from model_runtime.diffusion.generate import Decoding, decode
-from model_runtime.diffusion.infill import Model, timings
+from model_runtime.diffusion.generate import Model, Task, decode
+from model_runtime.diffusion.infill import timings
 from model_runtime.errors import RequestError
 from model_runtime.prompts import FENCE, edit_ids
 
@@ -55,12 +55,14 @@ class Range:
             if kind == "equal":
                 result += self.raw_lines[old_start:old_end]
             else:
-                result += [(self.indent + line if line.strip() else line) + self.newline for line in new[new_start:new_end]]
+                result += [
+                    (self.indent + line if line.strip() else line) + self.newline for line in new[new_start:new_end]
+                ]
         return self._with_old_end(result)
 
     def _with_old_end(self, lines: list[str]) -> str:
         """Every line but the last ends in a newline; the last ends as the old last line did."""
-        fixed = [line if line.endswith("\n") or line.endswith("\r") else line + self.newline for line in lines]
+        fixed = [line if line.endswith(("\n", "\r")) else line + self.newline for line in lines]
         if not fixed:
             return ""
         old_end = self.raw_lines[-1][len(self.raw_lines[-1].rstrip("\r\n")) :] if self.raw_lines else ""
@@ -109,10 +111,7 @@ def edit(model: Model, request: EditRequest, should_stop: ShouldStop) -> Iterato
         answer.raw += tokenizer.token_bytes(token_id)
         return "end" if _closing_fence(answer.raw.decode("utf-8", "replace")) >= 0 else None
 
-    state = Decoding()
-    for state in decode(
-        model.network, model.cache, prompt, drafter, judge, request.params, model.forbidden, should_stop, state, started
-    ):
+    for state in decode(model, Task(prompt, drafter, judge, request.params, should_stop, started)):
         is_complete = state.finish_reason == "end"
         rest = "" if is_complete else _rest_of_old(tokenizer.decode(old_ids[canvas.place :]))
         code = _strip_end(answer.code) if is_complete else answer.code + rest

@@ -6,7 +6,6 @@ token by token in order, so where it ends does not depend on how many tokens a s
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,12 +16,18 @@ from torch import Tensor
 from model_runtime.api import FinishReason, SamplingParams, ShouldStop
 from model_runtime.cache.kv_cache import KeyValueCache
 from model_runtime.diffusion.blocks import MAX_BLOCK, AdaptiveBlock
-from model_runtime.diffusion.denoise import Network, denoise_step
+from model_runtime.diffusion.denoise import Network, StepResult, denoise_step
 from model_runtime.diffusion.drafts import Drafter
 from model_runtime.errors import Cancelled, RequestError
+from model_runtime.prompts import InfillLayout
+from model_runtime.tokenizer import Tokenizer
 
 PREFILL_CHUNK = 256
 """Prompt tokens a forward: a cancelled request waits for one chunk at most."""
+
+DEFAULT_BLOCK = 32
+# Before the drafts have shown their luck, a step costs little more than one token's.
+FIRST_BLOCK = 6
 
 JudgeToken = Callable[[int], FinishReason | None]
 """Told every committed token in order; the reason to end before anything after it is looked at, else None."""
@@ -41,12 +46,30 @@ class Decoding:
     cached_tokens: int = 0
     finish_reason: FinishReason | None = None
 
-    @property
-    def confidence(self) -> float:
-        """Geometric mean probability of the committed tokens; 0 when there are none."""
-        if not self.log_probs:
-            return 0.0
-        return math.exp(sum(self.log_probs) / len(self.log_probs))
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What every request needs: the network, its one cache and its vocabulary."""
+
+    network: Network
+    cache: KeyValueCache
+    tokenizer: Tokenizer
+    forbidden: Tensor
+    """Ids (F,) never written: the mask and edit tokens."""
+    layout: InfillLayout = "prefix-first"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One request, as the loop sees it."""
+
+    prompt: list[int]
+    drafter: Drafter
+    judge: JudgeToken
+    params: SamplingParams
+    should_stop: ShouldStop
+    started: float
+    """The deadline's clock, `time.perf_counter()`."""
 
 
 def check_params(params: SamplingParams) -> None:
@@ -59,76 +82,69 @@ def check_params(params: SamplingParams) -> None:
         raise RequestError(f"block_size is {params.block_size}, must be 1 to {MAX_BLOCK}")
     if params.max_steps is not None and params.max_steps < 1:
         raise RequestError(f"max_steps is {params.max_steps}, must be at least 1")
-    if not 0.0 <= params.temperature:
+    if not params.temperature >= 0.0:
         raise RequestError(f"temperature is {params.temperature}, must not be negative")
     if not 0.0 < params.accept_threshold <= 1.0:
         raise RequestError(f"accept_threshold is {params.accept_threshold}, must be above 0 and at most 1")
 
 
-def prefill(
-    network: Network, cache: KeyValueCache, prompt: list[int], should_stop: ShouldStop, state: Decoding
-) -> None:
-    """Bring all of `prompt` but its last token into the cache, reusing what is there; Cancelled between chunks."""
-    started = time.perf_counter()
-    state.prompt_tokens = len(prompt)
-    state.cached_tokens = cache.keep_common_prefix(prompt[:-1])
-    missing = prompt[state.cached_tokens : -1]
-    for start in range(0, len(missing), PREFILL_CHUNK):
-        if should_stop():
-            raise Cancelled("stopped while reading the prompt")
-        chunk = missing[start : start + PREFILL_CHUNK]
-        network.forward(torch.tensor(chunk, device=network.device), cache)
-        cache.commit(chunk)
-    state.prefill_ms = (time.perf_counter() - started) * 1e3
-
-
-def decode(
-    network: Network,
-    cache: KeyValueCache,
-    prompt: list[int],
-    drafter: Drafter,
-    judge: JudgeToken,
-    params: SamplingParams,
-    forbidden: Tensor,
-    should_stop: ShouldStop,
-    state: Decoding,
-    started: float,
-) -> Iterator[Decoding]:
-    """Denoise until something ends it; yields `state` after every step. `started` is the clock of the deadline."""
+def decode(model: Model, task: Task) -> Iterator[Decoding]:
+    """Denoise until something ends it; yields the state, always the same object, after every step and at the end."""
+    params, cache, state = task.params, model.cache, Decoding()
     check_params(params)
-    prefill(network, cache, prompt, should_stop, state)
-    anchor = prompt[-1]
-    limit = params.block_size or 32
-    block = AdaptiveBlock(limit, start=limit if params.block_size else 6)
-    canvas: list[int] = []
+    _prefill(model, task, state)
+    limit = params.block_size or DEFAULT_BLOCK
+    block = AdaptiveBlock(limit, start=limit if params.block_size else FIRST_BLOCK)
+    anchor, canvas = task.prompt[-1], list[int]()
     steps_in_block = tokens_in_block = 0
     while state.finish_reason is None:
-        if should_stop():
-            state.finish_reason = "cancelled"
+        state.finish_reason = _interruption(task)
+        if state.finish_reason is not None:
             break
-        if params.deadline_ms is not None and (time.perf_counter() - started) * 1e3 >= params.deadline_ms:
-            state.finish_reason = "deadline"
-            break
-        step_started = time.perf_counter()
-        room = min(params.max_tokens - len(state.token_ids) - 1, cache.capacity - cache.length - 1)
-        canvas = _fill_canvas(canvas, drafter, params, min(block.size, room))
-        is_last_step = params.policy == "fast" and params.max_steps is not None and steps_in_block >= params.max_steps - 1
-        step = denoise_step(
-            network, cache, anchor, canvas, params, forbidden, accept_all=is_last_step and steps_in_block > 0
-        )
+        started = time.perf_counter()
+        room = min(params.max_tokens - len(state.token_ids), cache.capacity - cache.length) - 1
+        canvas = _fill_canvas(canvas, task.drafter, params, min(block.size, room))
+        steps_in_block += 1
+        is_last_step = params.policy == "fast" and params.max_steps is not None and steps_in_block > params.max_steps
+        step = denoise_step(model.network, cache, anchor, canvas, params, model.forbidden, accept_all=is_last_step)
         block.record(len(canvas), step.num_accepted)
         state.forwards += 1
-        steps_in_block, tokens_in_block = steps_in_block + 1, tokens_in_block + len(step.token_ids)
+        tokens_in_block += len(step.token_ids)
         if tokens_in_block >= limit or is_last_step:
             steps_in_block = tokens_in_block = 0
         anchor, canvas = step.token_ids[-1], step.canvas
-        drafter.commit(step.token_ids)
-        _take(step.token_ids, step.log_probs, judge, params.max_tokens, state)
+        task.drafter.commit(step.token_ids)
+        _take(step, task.judge, params.max_tokens, state)
         if state.finish_reason is None and cache.length + 1 >= cache.capacity:
             state.finish_reason = "length"
-        state.denoise_ms += (time.perf_counter() - step_started) * 1e3
+        state.denoise_ms += (time.perf_counter() - started) * 1e3
         yield state
     yield state
+
+
+def _prefill(model: Model, task: Task, state: Decoding) -> None:
+    """Bring all of the prompt but its last token into the cache, reusing what is there; Cancelled between chunks."""
+    started = time.perf_counter()
+    state.prompt_tokens = len(task.prompt)
+    state.cached_tokens = model.cache.keep_common_prefix(task.prompt[:-1])
+    missing = task.prompt[state.cached_tokens : -1]
+    model.cache.require_room(len(missing) + 1)
+    for start in range(0, len(missing), PREFILL_CHUNK):
+        if task.should_stop():
+            raise Cancelled("stopped while reading the prompt")
+        chunk = missing[start : start + PREFILL_CHUNK]
+        model.network.forward(torch.tensor(chunk, device=model.network.device), model.cache)
+        model.cache.commit(chunk)
+    state.prefill_ms = (time.perf_counter() - started) * 1e3
+
+
+def _interruption(task: Task) -> FinishReason | None:
+    if task.should_stop():
+        return "cancelled"
+    deadline = task.params.deadline_ms
+    if deadline is not None and (time.perf_counter() - task.started) * 1e3 >= deadline:
+        return "deadline"
+    return None
 
 
 def _fill_canvas(refined: list[int], drafter: Drafter, params: SamplingParams, num_positions: int) -> list[int]:
@@ -141,11 +157,9 @@ def _fill_canvas(refined: list[int], drafter: Drafter, params: SamplingParams, n
     return (refined + refined[-1:] * num_positions)[:num_positions] if refined else []
 
 
-def _take(
-    token_ids: list[int], log_probs: list[float], judge: JudgeToken, max_tokens: int, state: Decoding
-) -> None:
+def _take(step: StepResult, judge: JudgeToken, max_tokens: int, state: Decoding) -> None:
     """Judge the step's tokens in order; what comes behind the end is dropped."""
-    for token_id, log_prob in zip(token_ids, log_probs, strict=True):
+    for token_id, log_prob in zip(step.token_ids, step.log_probs, strict=True):
         state.token_ids.append(token_id)
         state.log_probs.append(log_prob)
         state.finish_reason = judge(token_id)

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-from torch import Tensor
 
 from model_runtime.api import CompletionRequest, CompletionResult, FinishReason, ShouldStop, Timings
-from model_runtime.cache.kv_cache import KeyValueCache
-from model_runtime.diffusion.denoise import Network
 from model_runtime.diffusion.drafts import Drafter, NgramDrafter, NoDrafter
-from model_runtime.diffusion.generate import Decoding, decode
+from model_runtime.diffusion.generate import Decoding, Model, Task, decode
 from model_runtime.diffusion.stops import Finish, InfillStops
-from model_runtime.prompts import InfillLayout, infill_ids
-from model_runtime.tokenizer import Tokenizer
+from model_runtime.prompts import infill_ids
 
 MAX_PREFIX_TOKENS = 1536
 MAX_SUFFIX_TOKENS = 512
 # The start of a prefix that is too long moves in steps of this, so that it, and the cache, stays put while typing.
 PREFIX_STEP = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """What every request needs: the network, its one cache and its vocabulary."""
-
-    network: Network
-    cache: KeyValueCache
-    tokenizer: Tokenizer
-    forbidden: Tensor
-    """Ids never written: the mask and edit tokens."""
-    layout: InfillLayout = "prefix-first"
 
 
 def infill(model: Model, request: CompletionRequest, should_stop: ShouldStop) -> CompletionResult:
@@ -58,23 +41,19 @@ def infill(model: Model, request: CompletionRequest, should_stop: ShouldStop) ->
         ends.append(len(stops.text))
         return None if finish is None else finish.reason
 
-    state = Decoding()
-    for state in decode(
-        model.network, model.cache, prompt, drafter, judge, request.params, model.forbidden, should_stop, state, started
-    ):
-        pass
+    *_, state = decode(model, Task(prompt, drafter, judge, request.params, should_stop, started))
     assert state.finish_reason is not None
     text = stops.text if finish is None else stops.text[: finish.length]
     num_shown = sum(1 for end in ends if end <= len(text)) or len(ends)
-    shown = Decoding(log_probs=state.log_probs[:num_shown])
+    log_probs = state.log_probs[:num_shown]
     return CompletionResult(
         text=text,
         finish_reason=state.finish_reason,
         tokens=len(state.token_ids),
         forwards=state.forwards,
-        confidence=shown.confidence,
+        confidence=confidence(log_probs),
         token_ends=tuple(min(end, len(text)) for end in ends[:num_shown]),
-        token_probs=tuple(_probabilities(shown.log_probs)),
+        token_probs=tuple(map(math.exp, log_probs)),
         timings=timings(state, started),
     )
 
@@ -103,7 +82,6 @@ def _drafter(prompt: Sequence[int], prefix_ids: Sequence[int]) -> NgramDrafter:
     return NgramDrafter([*prompt, *prefix_ids[-8:]])
 
 
-def _probabilities(log_probs: Sequence[float]) -> list[float]:
-    import math
-
-    return [math.exp(each) for each in log_probs]
+def confidence(log_probs: Sequence[float]) -> float:
+    """Geometric mean probability; 0 when there is nothing."""
+    return math.exp(sum(log_probs) / len(log_probs)) if log_probs else 0.0

@@ -24,10 +24,7 @@ class Choices:
 
 def choose(logits: Tensor, temperature: float, seed: int, first_position: int) -> Choices:
     """logits (R, vocabulary), row i standing at position `first_position` + i of the sequence."""
-    if temperature > 0.0:
-        scores = logits / temperature + _gumbel_noise(logits, seed, first_position)
-    else:
-        scores = logits
+    scores = logits if temperature == 0.0 else logits / temperature + _gumbel_noise(logits, seed, first_position)
     chosen = scores.argmax(dim=-1)  # (R,)
     log_probs = logits.gather(1, chosen[:, None])[:, 0] - torch.logsumexp(logits, dim=-1)
     return Choices(chosen.tolist(), log_probs.tolist())

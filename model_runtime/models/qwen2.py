@@ -64,9 +64,7 @@ class Qwen2:
     def new_cache(self, capacity: int) -> KeyValueCache:
         """An empty cache for this network, of the type attention computes in."""
         config = self.config
-        return KeyValueCache(
-            config.num_layers, config.num_kv_heads, config.head_dim, capacity, self.dtype, self.device
-        )
+        return KeyValueCache(config.num_layers, config.num_kv_heads, config.head_dim, capacity, self.dtype, self.device)
 
     @torch.inference_mode()
     def forward(self, token_ids: Tensor, cache: KeyValueCache, num_canvas: int = 0) -> Tensor:
@@ -126,4 +124,3 @@ class Qwen2:
             gate_up=fused("mlp.gate_proj", "mlp.up_proj"),
             down=fused("mlp.down_proj"),
         )
-

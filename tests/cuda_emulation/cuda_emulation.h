@@ -6,8 +6,8 @@
 //
 // It is stricter than a GPU on purpose. A launch fails, with a message, on: a vector access that is not 16-byte aligned;
 // a warp operation that some lanes of the warp do not reach, or reach at a different operation; threads left waiting
-// for ever. Shared memory starts as NaN in every block, asynchronous copies land only at the wait, and threads and
-// blocks can run in several orders, so that a missing barrier changes the result instead of hiding.
+// for ever. Shared memory starts as NaN in every block; asynchronous copies land as late as the wait allows, or at once; and
+// threads, warps and blocks run in several orders, so that a missing barrier changes the result instead of hiding.
 #pragma once
 
 #include <setjmp.h>
@@ -89,6 +89,7 @@ inline Fiber fibers[MAX_THREADS];
 inline Warp warps[MAX_THREADS / WARP];
 inline unsigned char* stacks = nullptr;
 inline int num_threads = 0, num_alive = 0, num_at_barrier = 0;
+inline bool copies_land_at_once = false;
 inline char error[512];
 inline void (*call_kernel)(void* kernel, void** given) = nullptr;
 inline void* kernel_to_call = nullptr;
@@ -170,7 +171,8 @@ inline void poison_shared(size_t dynamic_bytes) {
   if (__start_cuda_shared) std::memset(__start_cuda_shared, 0xff, __stop_cuda_shared - __start_cuda_shared);
 }
 
-// Returns false when the block failed. `schedule`: 0 forward, 1 backward, else a shuffled order that changes each pass.
+// Returns false when the block failed. `schedule`: 0 forward; 1 backward; else a shuffled order that changes each pass, in
+// which random warps stand still for a while, so that warps drift apart between barriers. Odd: copies land at once.
 inline bool run_block(unsigned schedule, size_t shared_bytes) {
   num_alive = num_threads;
   num_at_barrier = 0;
@@ -192,11 +194,13 @@ inline bool run_block(unsigned schedule, size_t shared_bytes) {
         std::swap(order[i], order[(random_state >> 8) % (i + 1)]);
       }
     static bool has_progressed;
+    static uint32 stalled_warps;
+    stalled_warps = schedule > 1 && has_progressed ? random_state ^ random_state >> 13 : 0;
     has_progressed = false;
     static int next;  // static: must survive the jumps
     for (next = 0; next < num_threads; ++next) {
       Fiber& fiber = fibers[order[next]];
-      if (fiber.state != State::ready) continue;
+      if (fiber.state != State::ready || (stalled_warps >> order[next] / WARP & 1)) continue;
       has_progressed = true;
       current = &fiber;
       const int event = _setjmp(scheduler);
@@ -207,7 +211,7 @@ inline bool run_block(unsigned schedule, size_t shared_bytes) {
         setcontext(&current->start);
       }
     }
-    if (!has_progressed) {
+    if (!has_progressed && stalled_warps == 0) {
       current = nullptr;
       std::snprintf(error, sizeof error, "deadlock: %d threads of block %u,%u,%u wait for ever", num_alive, block_index.x,
                     block_index.y, block_index.z);
@@ -259,6 +263,7 @@ inline int launch(void (*kernel)(Arguments...), const unsigned* grid, const unsi
   call_kernel = call_typed<Arguments...>;
   kernel_to_call = reinterpret_cast<void*>(kernel);
   kernel_arguments = given;
+  copies_land_at_once = schedule % 2 == 1;
   return run_grid({grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, shared_bytes, schedule);
 }
 

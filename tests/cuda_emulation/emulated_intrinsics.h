@@ -132,7 +132,10 @@ inline void async_copy(void* target, const void* source, bool is_valid) {
     cuda_emulation::require_aligned(static_cast<const unsigned char*>(source), 16);
     std::memcpy(copy.bytes, source, 16);
   }
-  cuda_emulation::current->copies.push_back(copy);
+  if (cuda_emulation::copies_land_at_once)
+    std::memcpy(target, copy.bytes, 16);
+  else
+    cuda_emulation::current->copies.push_back(copy);
 }
 inline void async_copy_commit() { ++cuda_emulation::current->copy_groups; }
 template <int PENDING>

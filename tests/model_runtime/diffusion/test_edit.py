@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -73,7 +72,12 @@ def test_lossless_equals_ar(runtime: Runtime) -> None:
 
 @pytest.mark.parametrize(
     ("start", "end", "instruction", "named"),
-    [(5, 2, "x", "range 5:2"), (0, 99, "x", "range 0:99"), (-1, 2, "x", "range -1:2"), (0, 1, "  ", "instruction is empty")],
+    [
+        (5, 2, "x", "range 5:2"),
+        (0, 99, "x", "range 0:99"),
+        (-1, 2, "x", "range -1:2"),
+        (0, 1, "  ", "instruction is empty"),
+    ],
 )
 def test_bad_requests_are_named(runtime: Runtime, start: int, end: int, instruction: str, named: str) -> None:
     with pytest.raises(RequestError, match=named):
