@@ -1,0 +1,86 @@
+"""The installed default model through the public API: real text, and `lossless` equal to `ar` on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from model_runtime import CompletionRequest, EditRequest, Runtime, RuntimeConfig, SamplingParams, StopRules
+
+pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
+
+STACK = '''class Stack:
+    """A last-in, first-out collection."""
+
+    def __init__(self):
+        self.items = []
+
+    def push(self, item):
+        |
+
+    def pop(self):
+        return self.items.pop()
+'''
+
+HOLES = [
+    STACK,
+    "def factorial(n):\n    if n == 0:\n        return 1\n    return |\n",
+    "import json\n\n\ndef load(path):\n    with open(path) as handle:\n        return |\n",
+    "const names = users.map((user) => |);\nconsole.log(names);\n",
+    "# 🎉 naïve\r\ndef add(a, b):\r\n\treturn |\r\n",
+    "for i in range(10):\n    print(|)\n",
+    "items = [3, 1, 2]\nitems.sort(key=lambda item: |)\n",
+    "def is_even(number):\n    return |\n\n\ndef is_odd(number):\n    return not is_even(number)\n",
+]
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Iterator[Runtime]:
+    loaded = Runtime.load(RuntimeConfig(model="coder-0.5b", device="cpu", cache_tokens=2048))
+    yield loaded
+    loaded.close()
+
+
+def hole(document: str, **params: object) -> CompletionRequest:
+    prefix, suffix = document.split("|")
+    asked = SamplingParams(max_tokens=20, **params)  # type: ignore[arg-type]
+    return CompletionRequest(prefix, suffix, stop=StopRules(max_lines=1), params=asked)
+
+
+def test_it_knows_what_it_is(runtime: Runtime) -> None:
+    assert (runtime.info.name, runtime.info.device) == ("coder-0.5b", "cpu")
+    assert runtime.info.precision.startswith("int8")
+    assert runtime.info.resident_bytes < 600_000_000
+
+
+def test_it_fills_a_hole(runtime: Runtime) -> None:
+    result = runtime.complete(hole(HOLES[1]))
+    assert "factorial(n - 1)" in result.text
+    assert "\n" not in result.text.strip()
+    assert result.confidence > 0.3
+
+
+@pytest.mark.parametrize("document", HOLES)
+def test_lossless_writes_what_ar_writes(runtime: Runtime, document: str) -> None:
+    asked = hole(document, policy="ar")
+    expected = runtime.complete(asked)
+    actual = runtime.complete(replace(asked, params=replace(asked.params, policy="lossless")))
+    assert (actual.text, actual.tokens) == (expected.text, expected.tokens)
+    assert actual.forwards <= expected.forwards
+
+
+def test_typing_on_reads_only_what_is_new(runtime: Runtime) -> None:
+    asked = replace(hole(STACK), suffix="")
+    runtime.complete(asked)
+    again = runtime.complete(replace(asked, prefix=asked.prefix + "self."))
+    assert again.timings.prompt_tokens - again.timings.cached_tokens <= 6
+
+
+def test_an_edit_costs_less_than_a_forward_a_token(runtime: Runtime) -> None:
+    text = "def total(values):\n    result = 0\n    for value in values:\n        result = result + value\n    return result\n"
+    *_, last = runtime.edit(EditRequest(text, "Rename values to numbers.", language="python"))
+    assert last.finish_reason == "end"
+    assert last.forwards < last.tokens
+    compile(last.text, "edited.py", "exec")
