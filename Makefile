@@ -46,13 +46,14 @@ fix: $(READY)  ## format and repair what the linter can
 	$(RUN)/ruff check --fix .
 
 bench: model  ## measure speed on this machine (see benchmarks/README.md)
-	$(RUN)/python -m seedls bench
+	$(RUN)/python -m model_runtime.evaluation.bench
+	$(RUN)/python -m benchmarks.replay
 
 test-gpu: model  ## the tests that need a CUDA device
-	$(RUN)/python -m pytest -m gpu $(PYTEST_ARGS)
+	$(RUN)/python -m pytest -m gpu tests/kernels tests/model_runtime $(PYTEST_ARGS)
 
 bench-gpu: $(READY)  ## kernel tests and timings on a CUDA device
-	$(RUN)/python benchmarks/gpu/run.py
+	$(RUN)/python -m benchmarks.gpu.run --out out/gpu
 
 test-editors: model  ## drive real editors, headless
 	$(RUN)/python -m pytest tests/editors $(PYTEST_ARGS)

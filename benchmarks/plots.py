@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,13 +61,14 @@ def draw(axes: Axes, points: Sequence[Point], *, is_line: bool) -> str:
     if is_line:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(point.x, point.y) for point in points))
         parts.append(f'<polyline points="{path}" fill="none" stroke="{LINE}" stroke-width="2"/>')
-    for point in points:
+    for index, point in enumerate(points):
         x, y = place(point.x, point.y)
         _, low = place(point.x, point.low)
         _, high = place(point.x, point.high)
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{INK}"/>')
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{LINE}"/>')
-        parts.append(_text(x + 8, y - 6, point.label, "start"))
+        # Staggered: neighbours may be closer than their labels are wide.
+        parts.append(_text(x + 8, y - 6 - 15 * (index % 3), point.label, "start"))
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -125,8 +127,10 @@ def _frame(axes: Axes) -> str:
 
 def _y_grid(y_high: float, place: Any) -> list[str]:
     parts = []
-    for index in range(6):
-        value = y_high * index / 5
+    magnitude = 10 ** math.floor(math.log10(y_high / 4))
+    step = next(factor * magnitude for factor in (1, 2, 5, 10) if y_high / (factor * magnitude) <= 7)
+    for index in range(int(y_high / step) + 1):
+        value = step * index
         _, y = place(0, value)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{GRID}"/>')
         parts.append(_text(LEFT - 8, y + 4, f"{value:.3g}", "end"))

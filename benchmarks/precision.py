@@ -42,12 +42,14 @@ def main() -> int:
     parser.add_argument("--held-out", type=Path, required=True)
     parser.add_argument("--model", default="coder-0.5b")
     parser.add_argument("--cases", type=int, default=120)
+    parser.add_argument("--texts", type=int, default=40, help="files whose beginning the loss is taken on")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with lzma.open(arguments.held_out, "rt", encoding="utf-8") as lines:
         texts = [json.loads(line)["text"] for line in lines]
     cases = cut_cases(texts, arguments.cases)
+    texts = texts[:: max(1, len(texts) // arguments.texts)][: arguments.texts]
     report: dict[str, dict[str, float]] = {}
     for form, model, precision in (
         ("int8", arguments.model, "int8"),

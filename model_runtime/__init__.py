@@ -110,9 +110,12 @@ _MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() fo
 
 
 def __getattr__(name: str) -> Any:
+    from model_runtime.config import prepare_environment
+
     module = _MODULE_OF_NAME.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    prepare_environment()  # before the first module that imports torch
     value = getattr(import_module(module), name)
     globals()[name] = value  # the next access is a plain lookup
     return value

@@ -133,6 +133,15 @@ def models_folder_setting() -> Path | None:
     return Path(configured).expanduser() if configured else None
 
 
+def prepare_environment() -> None:
+    """Tell OpenMP not to spin while it waits, unless the user says otherwise. Has effect only before torch is imported.
+
+    An editor shares the cores with compilers, tests and other servers. A spinning thread pool then burns the time slice
+    that its own other threads need: with two busy neighbours on two cores, a forward was 10 to 50 times slower.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def is_offline() -> bool:
     """True when the user forbids downloads."""
     return any(os.environ.get(name, "") not in ("", "0") for name in ("SEEDLS_OFFLINE", "HF_HUB_OFFLINE"))

@@ -22,8 +22,9 @@ from model_runtime.errors import Cancelled, RequestError
 from model_runtime.prompts import InfillLayout
 from model_runtime.tokenizer import Tokenizer
 
-PREFILL_CHUNK = 256
-"""Prompt tokens a forward: a cancelled request waits for one chunk at most."""
+# Prompt tokens a forward. A cancelled request waits for one of these at most, so on a CPU they are small.
+PREFILL_CHUNK_CPU = 64
+PREFILL_CHUNK_GPU = 1024
 
 DEFAULT_BLOCK = 32
 # Before the drafts have shown their luck, a step costs little more than one token's.
@@ -129,10 +130,11 @@ def _prefill(model: Model, task: Task, state: Decoding) -> None:
     state.cached_tokens = model.cache.keep_common_prefix(task.prompt[:-1])
     missing = task.prompt[state.cached_tokens : -1]
     model.cache.require_room(len(missing) + 1)
-    for start in range(0, len(missing), PREFILL_CHUNK):
+    size = PREFILL_CHUNK_CPU if model.network.device.type == "cpu" else PREFILL_CHUNK_GPU
+    for start in range(0, len(missing), size):
         if task.should_stop():
             raise Cancelled("stopped while reading the prompt")
-        chunk = missing[start : start + PREFILL_CHUNK]
+        chunk = missing[start : start + size]
         model.network.forward(torch.tensor(chunk, device=model.network.device), model.cache)
         model.cache.commit(chunk)
     state.prefill_ms = (time.perf_counter() - started) * 1e3

@@ -79,7 +79,7 @@ def test_typing_on_reads_only_what_is_new(runtime: Runtime) -> None:
 
 
 def test_an_edit_costs_less_than_a_forward_a_token(runtime: Runtime) -> None:
-    text = "def total(values):\n    result = 0\n    for value in values:\n        result = result + value\n    return result\n"
+    text = "def total(values):\n    result = 0\n    for value in values:\n        result += value\n    return result\n"
     *_, last = runtime.edit(EditRequest(text, "Rename values to numbers.", language="python"))
     assert last.finish_reason == "end"
     assert last.forwards < last.tokens

@@ -1,0 +1,29 @@
+/** Reads and changes the user's settings. Which settings exist is package.json's, generated from the server's table. */
+
+import * as vscode from "vscode";
+
+import { toggled } from "./languages";
+
+const SECTION = "seedls";
+
+export function serverPath(): string {
+  return vscode.workspace.getConfiguration(SECTION).get<string>("server.path", "");
+}
+
+export function disabledLanguages(): readonly string[] {
+  return vscode.workspace.getConfiguration(SECTION).get<string[]>("completion.disabledLanguages", []);
+}
+
+/** Switch completions of a language; the server hears of it through the configuration. Returns whether they are on. */
+export async function toggleLanguage(language: string): Promise<boolean> {
+  const next = toggled(disabledLanguages(), language);
+  await vscode.workspace
+    .getConfiguration(SECTION)
+    .update("completion.disabledLanguages", next, vscode.ConfigurationTarget.Global);
+  return !next.includes(language);
+}
+
+/** Whether a change asks for another server process. */
+export function changesServer(event: vscode.ConfigurationChangeEvent): boolean {
+  return event.affectsConfiguration(`${SECTION}.server`);
+}
