@@ -61,6 +61,8 @@ def filter_completion(
     """Every rule in order; `tree` is the parse of `place.before + place.after`."""
     text = cut_template_tokens(text)
     if not is_multi_line:
+        if text.startswith("\n") and place.line_before.strip():
+            return Filtered("", "the line is finished")
         text = text.lstrip("\n").partition("\n")[0]
     text = repair_indentation(text, place, indent_unit)
     text = trim_repeated_suffix(text, place)

@@ -11,6 +11,8 @@ from typing import Any
 
 STATUS = "seedls/status"
 """Request, client to server, no params; answers a `Status`."""
+EXPLAIN_LAST = "seedls/explainLast"
+"""Request, client to server, no params; answers an `Explanation`. Unlike the command it shows nothing."""
 STATE_CHANGED = "seedls/stateChanged"
 """Notification, server to client: a `StateChanged` whenever the model's state changes."""
 
@@ -24,6 +26,12 @@ COMMAND_ACCEPTED = "seedls.accepted"
 """One argument, the completion's id: the client ran it because the user accepted that completion."""
 COMMAND_APPLY_ACTION = "seedls.applyAction"
 """One argument, an `ActionData`: for clients that cannot resolve `edit` of a code action."""
+COMMAND_REFACTOR = "seedls.refactor"
+"""One argument, a `RefactorRequest`: a rewrite in the user's own words, applied through the client."""
+
+CUSTOM_INSTRUCTION = "custom"
+"""`ActionData.instruction` of a rewrite in the user's own words."""
+MAX_PROMPT_CHARACTERS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +79,10 @@ class ActionData:
     """Character offset in that version's text."""
     end: int
     instruction: str
-    """Id of a built-in instruction (`seedls/instructions.py`)."""
+    """Id of a built-in instruction (`seedls/instructions.py`), or `custom`."""
     diagnostics: list[str] = field(default_factory=list)
+    prompt: str = ""
+    """The user's own words, where `instruction` is `custom`."""
 
     @classmethod
     def from_wire(cls, raw: Any) -> ActionData:
@@ -85,9 +95,30 @@ class ActionData:
                 raise ValueError(f"action data: {name} is {value!r}, not {kind.__name__}")
             values[name] = value
         diagnostics = raw.get("diagnostics") if isinstance(raw, dict) else getattr(raw, "diagnostics", None)
-        return cls(**values, diagnostics=[str(message) for message in diagnostics or []])
+        prompt = (raw.get("prompt") if isinstance(raw, dict) else getattr(raw, "prompt", None)) or ""
+        return cls(**values, diagnostics=[str(message) for message in diagnostics or []], prompt=checked_prompt(prompt))
 
 
-def to_wire(payload: StateChanged | Explanation | Status | ActionData) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class RefactorRequest:
+    """A rewrite in the user's own words."""
+
+    uri: str
+    range: dict[str, Any]
+    """An LSP range; an empty one means the function around it."""
+    instruction: str
+    """What to do, in one or a few sentences."""
+
+
+def checked_prompt(prompt: Any) -> str:
+    """The user's words without blanks around them; ValueError when they are no text or too long."""
+    if not isinstance(prompt, str):
+        raise ValueError(f"instruction is {prompt!r}, not text")
+    if len(prompt) > MAX_PROMPT_CHARACTERS:
+        raise ValueError(f"the instruction has {len(prompt)} characters, more than {MAX_PROMPT_CHARACTERS}")
+    return prompt.strip()
+
+
+def to_wire(payload: StateChanged | Explanation | Status | ActionData | RefactorRequest) -> dict[str, Any]:
     """The JSON object of a payload."""
     return asdict(payload)

@@ -14,7 +14,7 @@ from seedls.engine import Cancelled, EditRequest, EditStep, RequestError, Sampli
 from seedls.instructions import INSTRUCTIONS
 from seedls.line_endings import NormalisedText
 from seedls.metrics import RequestReport
-from seedls.protocol import ActionData
+from seedls.protocol import CUSTOM_INSTRUCTION, ActionData
 from seedls.scheduler import JobKey, NotRun, StopSignal
 from seedls.session import Session
 from seedls.syntax import adds_errors, parse
@@ -91,9 +91,7 @@ def _request(session: Session, data: ActionData) -> tuple[DocumentSnapshot, Edit
     """What the model is asked, in `\\n`-only text; raises NoEdit."""
     if session.engine.state != "ready":
         raise NoEdit("quiet", f"the model is not ready: {session.engine.message}")
-    instruction = INSTRUCTIONS.get(data.instruction)
-    if instruction is None:
-        raise NoEdit("failed", f"unknown instruction {data.instruction!r}")
+    prompt = _prompt(data)
     if session.is_excluded(data.uri):
         raise NoEdit("quiet", "the file is excluded")
     snapshot = session.documents.at_version(data.uri, data.version)
@@ -104,7 +102,7 @@ def _request(session: Session, data: ActionData) -> tuple[DocumentSnapshot, Edit
     normal = NormalisedText(snapshot.text)
     request = EditRequest(
         text=normal.text,
-        instruction=instruction.prompt,
+        instruction=prompt,
         start=normal.from_original(data.start),
         end=normal.from_original(data.end),
         path=session.relative_path(data.uri),
@@ -117,6 +115,18 @@ def _request(session: Session, data: ActionData) -> tuple[DocumentSnapshot, Edit
         ),
     )
     return snapshot, request, normal
+
+
+def _prompt(data: ActionData) -> str:
+    """What the model is told; raises NoEdit."""
+    if data.instruction == CUSTOM_INSTRUCTION:
+        if not data.prompt:
+            raise NoEdit("quiet", "the instruction is empty")
+        return data.prompt
+    instruction = INSTRUCTIONS.get(data.instruction)
+    if instruction is None:
+        raise NoEdit("failed", f"unknown instruction {data.instruction!r}")
+    return instruction.prompt
 
 
 def _checked(

@@ -39,6 +39,7 @@ _FEATURES: tuple[tuple[str, Handler, Any], ...] = (
     ),
     (types.CODE_ACTION_RESOLVE, code_action_resolve, None),
     (protocol.STATUS, commands.status_request, None),
+    (protocol.EXPLAIN_LAST, commands.explain_last_request, None),
 )
 
 _COMMANDS: tuple[tuple[str, Handler], ...] = (
@@ -47,6 +48,7 @@ _COMMANDS: tuple[tuple[str, Handler], ...] = (
     (protocol.COMMAND_RESTART, commands.restart),
     (protocol.COMMAND_ACCEPTED, commands.accepted),
     (protocol.COMMAND_APPLY_ACTION, commands.apply_action),
+    (protocol.COMMAND_REFACTOR, commands.refactor),
 )
 
 

@@ -206,6 +206,18 @@ class SyntaxTree:
         value = first.named_child(0)
         return value is not None and value.type in ("string", "concatenated_string")
 
+    def code_tokens(self) -> Iterator[str]:
+        """The text of every token that is no comment: equal for two texts that differ in comments and layout only."""
+        stack = [self._tree.root_node]
+        while stack:
+            node = stack.pop()
+            if node.type in _COMMENT_TYPES:
+                continue
+            if node.child_count == 0 or node.type in _STRING_TYPES:
+                yield (node.text or b"").decode("utf-8", "replace")
+            else:
+                stack.extend(reversed(node.children))
+
     def _enclosing(self, start: int, end: int, kinds: frozenset[str]) -> SyntaxNode | None:
         node: Node | None = self._smallest(start, end)
         while node is not None and node.type not in kinds:

@@ -8,9 +8,13 @@ from lsprotocol import types
 
 from seedls.connection import SeedlsServer, log_failure
 from seedls.edit_running import workspace_edit_for
-from seedls.instructions import INSTRUCTIONS
+from seedls.instructions import INSTRUCTIONS, target_of
+from seedls.line_endings import NormalisedText
 from seedls.model_loading import load_model
-from seedls.protocol import ActionData, Status, to_wire
+from seedls.protocol import CUSTOM_INSTRUCTION, ActionData, Status, checked_prompt, to_wire
+from seedls.wire_values import plain
+
+_CUSTOM_TITLE = "Refactor"
 
 
 def current_status(ls: SeedlsServer) -> Status:
@@ -40,6 +44,11 @@ def status(ls: SeedlsServer, *_: Any) -> dict[str, Any]:
     return to_wire(found)
 
 
+def explain_last_request(ls: SeedlsServer, *_: Any) -> dict[str, Any]:
+    """seedls/explainLast: the same without showing it."""
+    return to_wire(ls.session.metrics.last)
+
+
 def explain_last(ls: SeedlsServer, *_: Any) -> dict[str, Any]:
     """seedls.explainLast: why the last answer was what it was."""
     last = ls.session.metrics.last
@@ -63,17 +72,75 @@ async def apply_action(ls: SeedlsServer, *arguments: Any) -> bool:
     try:
         data = ActionData.from_wire(arguments[0] if arguments else None)
         instruction = INSTRUCTIONS.get(data.instruction)
-        title = instruction.title if instruction else data.instruction
-        edit = await workspace_edit_for(ls, data, title)
-        if edit is None:
-            return False
-        answer = await ls.workspace_apply_edit_async(
-            types.ApplyWorkspaceEditParams(
-                edit=edit, label=title, metadata=types.WorkspaceEditMetadata(is_refactoring=True)
-            )
-        )
-        return bool(answer.applied)
+        return await _apply(ls, data, instruction.title if instruction else data.instruction)
     except Exception as error:
         log_failure("seedls.applyAction", error)
         ls.tell("the action failed; see the log", types.MessageType.Error)
         return False
+
+
+async def refactor(ls: SeedlsServer, *arguments: Any) -> bool:
+    """seedls.refactor: a rewrite in the user's own words; true when it was applied."""
+    try:
+        data = _custom_action(ls, arguments[0] if arguments else None)
+    except ValueError as wrong:
+        ls.tell(f"refactor: {wrong}", types.MessageType.Warning)
+        return False
+    try:
+        return await _apply(ls, data, _CUSTOM_TITLE)
+    except Exception as error:
+        log_failure("seedls.refactor", error)
+        ls.tell("the refactoring failed; see the log", types.MessageType.Error)
+        return False
+
+
+def _custom_action(ls: SeedlsServer, raw: Any) -> ActionData:
+    """Which characters and what to do, from what the client sent; ValueError naming what is wrong."""
+    request = plain(raw)
+    if not isinstance(request, dict):
+        raise ValueError(f"{request!r} is not an object")
+    prompt = checked_prompt(request.get("instruction"))
+    uri = request.get("uri")
+    snapshot = ls.session.documents.get(uri) if isinstance(uri, str) else None
+    if snapshot is None:
+        raise ValueError(f"{uri!r} is not an open document")
+    normal = NormalisedText(snapshot.text)
+    start, end = map(normal.from_original, snapshot.offsets_at(_range(request.get("range"))))
+    target = target_of(normal.text, start, end, ls.session.tree_for(snapshot, normal.text))
+    if target is None:
+        raise ValueError("there is nothing to rewrite: select some code, or put the cursor into a function")
+    if target.end - target.start > ls.session.settings.edit_max_characters:
+        raise ValueError(f"{target.name} has {target.end - target.start} characters, more than edit.maxCharacters")
+    return ActionData(
+        snapshot.uri,
+        snapshot.version,
+        normal.to_original(target.start),
+        normal.to_original(target.end),
+        CUSTOM_INSTRUCTION,
+        prompt=prompt,
+    )
+
+
+def _range(raw: Any) -> types.Range:
+    """An LSP range; positions past the end are clamped later, as everywhere."""
+    ends = []
+    for name in ("start", "end"):
+        position = raw.get(name) if isinstance(raw, dict) else None
+        line, character = (position.get("line"), position.get("character")) if isinstance(position, dict) else (0, None)
+        if type(line) is not int or type(character) is not int or line < 0 or character < 0:
+            raise ValueError(f"range.{name} is {position!r}, not a position")
+        ends.append(types.Position(line, character))
+    return types.Range(*ends)
+
+
+async def _apply(ls: SeedlsServer, data: ActionData, title: str) -> bool:
+    """Run the rewrite and have the client apply it; true when it did."""
+    edit = await workspace_edit_for(ls, data, title)
+    if edit is None:
+        return False
+    answer = await ls.workspace_apply_edit_async(
+        types.ApplyWorkspaceEditParams(
+            edit=edit, label=title, metadata=types.WorkspaceEditMetadata(is_refactoring=True)
+        )
+    )
+    return bool(answer.applied)

@@ -15,6 +15,7 @@ from seedls.connection import SeedlsServer, log_failure
 from seedls.model_loading import load_model
 from seedls.positions import Encoding
 from seedls.session import ClientAbilities
+from seedls.wire_values import plain
 
 
 def initialize(ls: SeedlsServer, params: types.InitializeParams) -> None:
@@ -82,12 +83,12 @@ async def _pull_configuration(ls: SeedlsServer) -> list[str] | None:
     except Exception as error:
         log_failure("pulling the configuration", error)
         return None
-    return ls.session.set_options("configuration", _plain(answer[0]) if answer else {})
+    return ls.session.set_options("configuration", plain(answer[0]) if answer else {})
 
 
 def _section(options: Any) -> Any:
     """Options may come below a `seedls` key or bare."""
-    options = _plain(options)
+    options = plain(options)
     inner = options.get("seedls") if isinstance(options, dict) else None
     return inner if isinstance(inner, dict) else options
 
@@ -97,15 +98,6 @@ def _encoding(chosen: types.PositionEncodingKind | str | None) -> Encoding:
     if chosen == types.PositionEncodingKind.Utf8:
         return "utf-8"
     return "utf-32" if chosen == types.PositionEncodingKind.Utf32 else "utf-16"
-
-
-def _plain(value: Any) -> Any:
-    """JSON values as dicts, whatever the protocol library made of objects."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    return value
 
 
 def _complain(ls: SeedlsServer, complaints: list[str]) -> None:

@@ -4,6 +4,7 @@
  */
 
 export const STATUS = "seedls/status";
+export const EXPLAIN_LAST = "seedls/explainLast";
 export const STATE_CHANGED = "seedls/stateChanged";
 
 export const COMMAND_STATUS = "seedls.status";
@@ -11,6 +12,10 @@ export const COMMAND_EXPLAIN_LAST = "seedls.explainLast";
 export const COMMAND_RESTART = "seedls.restart";
 export const COMMAND_ACCEPTED = "seedls.accepted";
 export const COMMAND_APPLY_ACTION = "seedls.applyAction";
+export const COMMAND_REFACTOR = "seedls.refactor";
+
+export const CUSTOM_INSTRUCTION = "custom";
+export const MAX_PROMPT_CHARACTERS = 2000;
 
 /** The model's state. */
 export interface StateChanged {
@@ -44,4 +49,12 @@ export interface ActionData {
   end: number;
   instruction: string;
   diagnostics: string[];
+  prompt: string;
+}
+
+/** A rewrite in the user's own words. */
+export interface RefactorRequest {
+  uri: string;
+  range: { start: { line: number; character: number }; end: { line: number; character: number } };
+  instruction: string;
 }

@@ -18,8 +18,7 @@ export interface Surroundings {
 }
 
 export type ServerLocation =
-  | { isFound: true; program: string; source: "setting" | "PATH" | "workspace" }
-  | { isFound: false; message: string };
+  { isFound: true; program: string; source: "setting" | "PATH" | "workspace" } | { isFound: false; message: string };
 
 /** The configured path, else `seedls` on the PATH, else in a `.venv` of the workspace. */
 export function findServer(around: Surroundings): ServerLocation {

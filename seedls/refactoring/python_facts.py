@@ -1,0 +1,123 @@
+"""What Python's own parser knows about a text: unknown names, definitions, the tree without docstrings.
+
+Owns static analysis of one module. It runs nothing of it, and answers None for what does not compile.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import symtable
+import warnings
+from collections.abc import Iterator
+
+_IMPLICIT = frozenset(
+    {*dir(builtins), "__file__", "__name__", "__doc__", "__package__", "__spec__", "__loader__", "__path__"}
+    | {"__builtins__", "__cached__", "__annotations__", "__class__", "__module__", "__qualname__", "__dict__"}
+    | {"WindowsError", "reveal_type"}
+)
+
+
+def parse_module(text: str) -> ast.Module | None:
+    """The syntax tree, or None for what does not compile."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # invalid escapes in the user's code are not ours to report
+        try:
+            module = ast.parse(text)
+            compile(text, "module", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+    return module
+
+
+def unknown_names(text: str) -> frozenset[str] | None:
+    """Names that are read but bound nowhere they could be seen: no builtin, import, global or enclosing scope.
+
+    None when that cannot be known: the text does not compile, or imports with a star.
+    """
+    module = parse_module(text)
+    if module is None or _has_star_import(module):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        top = symtable.symtable(text, "module", "exec")
+    tables = list(_tables(top))
+    known = set(_IMPLICIT) | {symbol.get_name() for symbol in top.get_symbols() if _binds(symbol)}
+    for table in tables:
+        known |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_declared_global() and _binds(symbol)}
+    read = {
+        symbol.get_name()
+        for table in tables
+        for symbol in table.get_symbols()
+        if symbol.is_referenced() and (symbol.is_global() or (table is top and not _binds(symbol)))
+    }
+    return frozenset(read - known)
+
+
+def defined_names(text: str) -> frozenset[str] | None:
+    """Dotted names of functions and classes that other code can reach, and of names assigned at module level."""
+    module = parse_module(text)
+    if module is None:
+        return None
+    return frozenset(_definitions(module.body, "")) | frozenset(_assigned(module.body))
+
+
+def code_without_docstrings(text: str) -> str | None:
+    """The syntax tree as text, without docstrings, comments, layout; equal for two texts that run the same."""
+    module = parse_module(text)
+    if module is None:
+        return None
+    for node in ast.walk(module):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:]
+            # A body of nothing but a docstring, and one with a `pass` beside it, run the same.
+            node.body = [inner for inner in node.body if not isinstance(inner, ast.Pass)]
+    return ast.dump(module)
+
+
+def _has_star_import(module: ast.Module) -> bool:
+    return any(
+        isinstance(node, ast.ImportFrom) and any(name.name == "*" for name in node.names) for node in ast.walk(module)
+    )
+
+
+def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    yield table
+    for child in table.get_children():
+        yield from _tables(child)
+
+
+def _binds(symbol: symtable.Symbol) -> bool:
+    return symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace() or symbol.is_parameter()
+
+
+def _definitions(body: list[ast.stmt], prefix: str) -> Iterator[str]:
+    for node in _flat(body):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield prefix + node.name
+        elif isinstance(node, ast.ClassDef):
+            yield prefix + node.name
+            yield from _definitions(node.body, f"{prefix}{node.name}.")
+
+
+def _assigned(body: list[ast.stmt]) -> Iterator[str]:
+    for node in _flat(body):
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            targets = [node.target]
+        for target in targets:
+            yield from (name.id for name in ast.walk(target) if isinstance(name, ast.Name))
+
+
+def _flat(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements of a body, and those under its `if`, `try`, `with` and loops."""
+    for node in body:
+        yield node
+        for field in ("body", "orelse", "finalbody", "handlers"):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                break
+            for inner in getattr(node, field, []):
+                yield from _flat(inner.body if isinstance(inner, ast.ExceptHandler) else [inner])
