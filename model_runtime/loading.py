@@ -16,7 +16,7 @@ from model_runtime.adapters import Adapter, merged_weight
 from model_runtime.checkpoint import Checkpoint, expected_shapes
 from model_runtime.config import RuntimeConfig
 from model_runtime.errors import OutOfMemory, RequestError
-from model_runtime.layers.linear import FloatLinear, Int8Linear, Linear
+from model_runtime.layers.linear import FloatLinear, Int8Linear, Linear, has_int8_products
 from model_runtime.models import network_class
 from model_runtime.models.qwen2 import Qwen2
 
@@ -53,7 +53,7 @@ def choose_placement(config: RuntimeConfig) -> Placement:
         raise RequestError(f"device {config.device!r} asked for, but torch {torch.__version__} sees no CUDA device")
     precision = config.precision
     if precision == "auto":
-        precision = "bfloat16" if device.type == "cuda" else "int8"
+        precision = "bfloat16" if device.type == "cuda" else "int8" if has_int8_products() else "float32"
     if precision == "int8" and device.type != "cpu":
         raise RequestError("precision 'int8' runs on the CPU; use bfloat16 or float16 on CUDA")
     return Placement(device, precision)

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 
 import seedls
-from seedls.commands import cases, complete, demo, doctor, edit, model, serve
+from seedls.commands import cases, complete, demo, doctor, edit, model, refactor, serve
 from seedls.commands.failure import CommandFailed
 from seedls.engine import runtime_api
 
-_FAMILIES = (serve, complete, cases, edit, model, doctor, demo)
+_FAMILIES = (serve, complete, cases, edit, refactor, model, doctor, demo)
 
 _PROGRAMS = {
     "train": "train adapters for an installed model",

@@ -207,16 +207,16 @@ class SyntaxTree:
         return value is not None and value.type in ("string", "concatenated_string")
 
     def code_tokens(self) -> Iterator[str]:
-        """The text of every token that is no comment: equal for two texts that differ in comments and layout only."""
+        """Nodes and the text of leaves, without comments: equal for two texts that differ in comments and layout."""
         stack = [self._tree.root_node]
         while stack:
             node = stack.pop()
-            if node.type in _COMMENT_TYPES:
-                continue
-            if node.child_count == 0 or node.type in _STRING_TYPES:
+            children = [child for child in node.children if child.type not in _COMMENT_TYPES]
+            if children and node.type not in _STRING_TYPES:
+                yield f"({node.type} {len(children)}"
+                stack.extend(reversed(children))
+            elif node.parent is not None:  # a text of nothing but comments is as good as an empty one
                 yield (node.text or b"").decode("utf-8", "replace")
-            else:
-                stack.extend(reversed(node.children))
 
     def _enclosing(self, start: int, end: int, kinds: frozenset[str]) -> SyntaxNode | None:
         node: Node | None = self._smallest(start, end)

@@ -8,6 +8,7 @@ torch offers ready-made, lets rows disturb each other, and loses more.)
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -45,6 +46,7 @@ class Int8Linear:
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         quantized, scale = quantize_rows(weight)
         self._num_outputs, self._num_inputs = weight.shape
+        self._levels = activation_levels()
         # oneDNN wants the weights in its own blocked layout; packing once at load saves it at every call.
         self._packed = torch.ops.onednn.qlinear_prepack(quantized, None)
         self._scale = scale
@@ -52,9 +54,9 @@ class Int8Linear:
         self._bias = None if bias is None else bias.float()
 
     def __call__(self, x: Tensor) -> Tensor:
-        quantized, row_scale = quantize_activations(x)
+        quantized, row_scale = quantize_activations(x, self._levels)
         y = torch.ops.onednn.qlinear_pointwise(
-            quantized, 1.0, _ZERO_POINT, self._packed, self._scale, self._zero_points,
+            quantized, 1.0, self._levels + 1, self._packed, self._scale, self._zero_points,
             None, 1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip
         if self._bias is None:
@@ -66,11 +68,28 @@ class Int8Linear:
         return self._num_outputs * (self._num_inputs + 4)
 
 
-# Without VNNI, oneDNN adds pairs of 8-bit products in 16 bits, which saturate at 255 * 127 * 2: activations get one
-# bit less there. With VNNI the sums are 32 bits wide.
-_HAS_VNNI = torch.cpu._is_vnni_supported()
-_LEVELS = 127 if _HAS_VNNI else 63
-_ZERO_POINT = _LEVELS + 1
+@cache
+def activation_levels() -> int:
+    """Steps on each side of zero that activations may use on this processor: 127, or 63 where products saturate.
+
+    Without VNNI, oneDNN adds pairs of 8-bit products in 16 bits, which overflow at 255 * 127 * 2; one bit less in the
+    activations keeps every sum exact. Asked of the product itself rather than of the processor's name.
+    """
+    weight = torch.full((16, 64), 127, dtype=torch.int8)
+    x = torch.full((1, 64), 255, dtype=torch.uint8)
+    y = torch.ops.onednn.qlinear_pointwise(
+        x, 1.0, 0, torch.ops.onednn.qlinear_prepack(weight, None), torch.ones(16), torch.zeros(16, dtype=torch.int64),
+        None, 1.0, 0, torch.float32, "none", [], "",
+    )  # fmt: skip
+    return 127 if bool((y == 255 * 127 * 64).all()) else 63
+
+
+def has_int8_products() -> bool:
+    """True where this torch can multiply in 8 bits on the CPU (x86 builds with oneDNN)."""
+    try:
+        return activation_levels() > 0
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,7 +99,7 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (weight / scale[:, None]).round_().to(torch.int8), scale
 
 
-def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Symmetric rows of x (T, in) around a zero point: uint8 values and float32 scales (T, 1)."""
-    row_scale = x.abs().amax(dim=1, keepdim=True).clamp_min_(1e-9).mul_(1 / _LEVELS)
-    return torch.div(x, row_scale).round_().add_(_ZERO_POINT).to(torch.uint8), row_scale
+def quantize_activations(x: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    """Symmetric rows of x (T, in) around a zero point of `levels` + 1: uint8 values and float32 scales (T, 1)."""
+    row_scale = x.abs().amax(dim=1, keepdim=True).clamp_min_(1e-9).mul_(1 / levels)
+    return torch.div(x, row_scale).round_().add_(levels + 1).to(torch.uint8), row_scale
