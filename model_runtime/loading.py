@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from model_runtime.adapters import Adapter, merged_weight
+from model_runtime.adapters import Adapter, merged_weight, read_adapter
 from model_runtime.checkpoint import Checkpoint, expected_shapes
 from model_runtime.config import RuntimeConfig
-from model_runtime.errors import OutOfMemory, RequestError
+from model_runtime.errors import CheckpointMismatch, OutOfMemory, RequestError
 from model_runtime.layers.linear import FloatLinear, Int8Linear, Linear, has_int8_products
+from model_runtime.layers.low_rank import Factors
 from model_runtime.models import network_class
-from model_runtime.models.qwen2 import Qwen2
+from model_runtime.models.qwen2 import Denoiser, Qwen2
 
 LoadProgress = Callable[[str, float], None]
 
@@ -36,6 +37,21 @@ class Placement:
         """Type of keys, values and attention."""
         kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": torch.float32}
         return kinds[self.precision]
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """What is added to a base at load."""
+
+    healing: Adapter | None = None
+    """Merged into the weights: with it they are "the base"."""
+    mask: Adapter | None = None
+    """Acts on masked canvas rows only."""
+
+    @property
+    def kinds(self) -> str:
+        """The ones there are, for people."""
+        return " + ".join(each.kind for each in (self.healing, self.mask) if each is not None)
 
 
 def choose_placement(config: RuntimeConfig) -> Placement:
@@ -63,11 +79,15 @@ def load_network(
     checkpoint: Checkpoint,
     placement: Placement,
     num_positions: int,
-    adapter: Adapter | None = None,
+    adapters: Adapters | None = None,
     progress: LoadProgress | None = None,
 ) -> Qwen2:
     """Read, merge and place every weight; CheckpointMismatch if shapes differ, OutOfMemory with the figure needed."""
     checkpoint.verify_shapes()
+    healing, mask = (adapters.healing, adapters.mask) if adapters is not None else (None, None)
+    for each in (healing, mask):
+        if each is not None:
+            _check_fit(checkpoint, each)
     num_tensors = len(expected_shapes(checkpoint.config))
     num_read = 0
 
@@ -77,7 +97,7 @@ def load_network(
         if progress is not None and num_read % 12 == 0:
             progress("Loading weights", min(1.0, num_read / num_tensors))
         weight = checkpoint.read(name)
-        return weight if adapter is None else merged_weight(weight, adapter, name)
+        return weight if healing is None else merged_weight(weight, healing, name)
 
     def make_linear(weight: Tensor, bias: Tensor | None) -> Linear:
         if placement.precision == "int8":
@@ -93,18 +113,41 @@ def load_network(
             num_positions=num_positions,
             dtype=placement.dtype,
             device=placement.device,
+            denoiser=None if mask is None else _denoiser(mask),
         )
     except torch.cuda.OutOfMemoryError:
         needed = sum(_product(shape) for shape in expected_shapes(checkpoint.config).values()) * 2 / 2**30
         raise OutOfMemory(f"{checkpoint.path} needs about {needed:.1f} GiB on {placement.device}") from None
 
 
-def healing_adapter(checkpoint_folder: Path, model_folder: Path | None) -> Path | None:
-    """The healing adapter that belongs to a model, if one ships with it."""
-    for folder in (checkpoint_folder, model_folder):
-        if folder is not None and (folder / "healing.safetensors").is_file():
-            return folder / "healing.safetensors"
-    return None
+def read_adapters(checkpoint_folder: Path, model_folder: Path | None) -> Adapters:
+    """The adapters that belong to a model: beside its weights, else those that ship with it."""
+    found: dict[str, Adapter | None] = {}
+    for kind in ("healing", "mask"):
+        folders = [folder for folder in (checkpoint_folder, model_folder) if folder is not None]
+        paths = [path for folder in folders if (path := folder / f"{kind}.safetensors").is_file()]
+        found[kind] = read_adapter(paths[0]) if paths else None
+    return Adapters(**found)
+
+
+def _denoiser(adapter: Adapter) -> Denoiser:
+    def factors_of(name: str) -> Factors | None:
+        low_rank = adapter.factors.get(name)
+        return None if low_rank is None else Factors(low_rank.a, low_rank.b * adapter.scale)
+
+    if adapter.mask_embedding is None:
+        raise CheckpointMismatch("the mask adapter has no mask embedding")
+    return Denoiser(factors_of, adapter.mask_embedding)
+
+
+def _check_fit(checkpoint: Checkpoint, adapter: Adapter) -> None:
+    """CheckpointMismatch naming the first weight that the adapter changes and this checkpoint does not have so."""
+    names = set(checkpoint.names())
+    for name, low_rank in adapter.factors.items():
+        wanted = (low_rank.b.shape[0], low_rank.a.shape[1])
+        if name not in names or checkpoint.shape(name) != wanted:
+            has = list(checkpoint.shape(name)) if name in names else "no such weight"
+            raise CheckpointMismatch(f"the {adapter.kind} adapter changes {name!r} of shape {list(wanted)}: {has}")
 
 
 def _product(shape: tuple[int, ...]) -> int:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 
-from model_runtime.adapters import read_adapter
 from model_runtime.api import (
     CompletionRequest,
     CompletionResult,
@@ -36,7 +35,7 @@ from model_runtime.diffusion.generate import Model, Task, decode
 from model_runtime.diffusion.infill import infill, timings
 from model_runtime.errors import CheckpointError, RequestError
 from model_runtime.install import find_checkpoint
-from model_runtime.loading import LoadProgress, Placement, choose_placement, healing_adapter, load_network
+from model_runtime.loading import Adapters, LoadProgress, Placement, choose_placement, load_network, read_adapters
 from model_runtime.manifest import models_folder
 from model_runtime.models.qwen2 import Qwen2
 from model_runtime.prompts import GENERATE_SYSTEM, chat_ids
@@ -57,6 +56,7 @@ class Runtime:
             network.new_cache(cache_tokens),
             tokenizer,
             torch.tensor(sorted(set(forbidden)), dtype=torch.long, device=network.device),
+            mask_token_id=network.config.mask_token_id if network.has_denoiser else None,
         )
 
     @classmethod
@@ -73,13 +73,12 @@ class Runtime:
         home = config.home or default_home()
         path = find_checkpoint(config.model, home)
         shipped = models_folder() / config.model if not Path(config.model).exists() else None
-        adapter_path = healing_adapter(path, shipped) if config.use_adapters and path.is_dir() else None
-        adapter = read_adapter(adapter_path) if adapter_path else None
+        adapters = read_adapters(path, shipped) if config.use_adapters and path.is_dir() else Adapters()
         tokenizer = Tokenizer.load(path)
         with open_checkpoint(path) as checkpoint:
-            network = load_network(checkpoint, placement, config.cache_tokens, adapter, progress)
+            network = load_network(checkpoint, placement, config.cache_tokens, adapters, progress)
             name = config.model if shipped is not None else path.name
-            info = _model_info(name, path, checkpoint.config, placement, network, healed=adapter is not None)
+            info = _model_info(name, path, checkpoint.config, placement, network, adapters)
         if progress is not None:
             progress("Loaded", 1.0)
         return cls(network, tokenizer, info, config.cache_tokens)
@@ -179,7 +178,7 @@ def _generate(model: Model, request: GenerateRequest, should_stop: Callable[[], 
 
 
 def _model_info(
-    name: str, path: Path, config: ModelConfig, placement: Placement, network: Qwen2, *, healed: bool
+    name: str, path: Path, config: ModelConfig, placement: Placement, network: Qwen2, adapters: Adapters
 ) -> ModelInfo:
     try:
         digest = read_record(path).digest if path.is_dir() else ""
@@ -198,7 +197,7 @@ def _model_info(
         vocabulary=config.vocab_size,
         context_length=config.max_position,
         device=str(placement.device),
-        precision=f"{placement.precision}{' + healing adapter' if healed else ''}",
+        precision=" + ".join(filter(None, (placement.precision, adapters.kinds))),
         checkpoint=str(path),
         digest=digest,
         resident_bytes=network.num_bytes,

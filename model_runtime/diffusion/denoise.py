@@ -34,6 +34,18 @@ class Network(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of one forward, in order."""
+
+    anchor: int
+    """The newest committed token, not in the cache yet."""
+    canvas: Sequence[int]
+    """Guesses for the positions behind it, evaluated causally."""
+    masks: Sequence[int] = ()
+    """Masked positions behind those, bidirectional, through the denoiser: they draft the next canvas."""
+
+
+@dataclass(frozen=True, slots=True)
 class StepResult:
     """What one denoising step decided."""
 
@@ -43,40 +55,41 @@ class StepResult:
     num_accepted: int
     """Guesses of the canvas among them."""
     canvas: list[int]
-    """The model's refined guesses for the positions behind the committed ones."""
+    """Guesses for the positions behind the committed ones: the masked rows' where the whole canvas was accepted."""
 
 
 @torch.inference_mode()
 def denoise_step(
     network: Network,
     cache: KeyValueCache,
-    anchor: int,
-    canvas: Sequence[int],
+    rows: Rows,
     params: SamplingParams,
     forbidden: Tensor,
     *,
     accept_all: bool = False,
 ) -> StepResult:
-    """Evaluate `canvas` behind `anchor`, the newest committed token; commits the accepted rows to the cache.
+    """Evaluate the canvas behind the anchor; commits the anchor and the accepted rows to the cache.
 
-    `forbidden` (F,) are ids never chosen. `accept_all` takes every guess as it is refined (a block's last step).
+    `forbidden` (F,) are ids never chosen. `accept_all` takes every guess as it is (a block's last step).
     """
-    rows = torch.tensor([anchor, *canvas], device=network.device)
-    logits = network.logits(network.forward(rows, cache))  # (1 + canvas, vocabulary)
+    canvas, num_causal = rows.canvas, 1 + len(rows.canvas)
+    token_ids = torch.tensor([rows.anchor, *canvas, *rows.masks], device=network.device)
+    hidden = network.forward(token_ids, cache, num_canvas=len(rows.masks))
+    logits = network.logits(hidden)  # (anchor + canvas + masks, vocabulary)
     logits[:, forbidden] = float("-inf")
-    choices = choose(logits, params.temperature, params.seed, cache.length + 1)
-    num_accepted = _num_accepted(canvas, choices, logits, params)
-    if accept_all:
-        num_accepted = len(canvas)
+    choices = choose(logits[:num_causal], params.temperature, params.seed, cache.length + 1)
+    num_accepted = len(canvas) if accept_all else _num_accepted(canvas, choices, logits, params)
     accepted = list(canvas[:num_accepted])
     log_probs = choices.log_probs[: num_accepted + 1]
     for i in range(num_accepted):
         if accepted[i] != choices.token_ids[i]:
             log_probs[i] = float(torch.log_softmax(logits[i], dim=-1)[accepted[i]])
-    cache.commit([anchor, *accepted])
-    return StepResult(
-        [*accepted, choices.token_ids[num_accepted]], log_probs, num_accepted, choices.token_ids[num_accepted + 1 :]
-    )
+    cache.commit([rows.anchor, *accepted])
+    if num_accepted < len(canvas):
+        refined = choices.token_ids[num_accepted + 1 :]  # the masked rows stood behind a wrong guess
+    else:
+        refined = logits[num_causal:].argmax(dim=-1).tolist()
+    return StepResult([*accepted, choices.token_ids[num_accepted]], log_probs, num_accepted, refined)
 
 
 def _num_accepted(canvas: Sequence[int], choices: Choices, logits: Tensor, params: SamplingParams) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor
 from model_runtime.api import FinishReason, SamplingParams, ShouldStop
 from model_runtime.cache.kv_cache import KeyValueCache
 from model_runtime.diffusion.blocks import MAX_BLOCK, AdaptiveBlock
-from model_runtime.diffusion.denoise import Network, StepResult, denoise_step
+from model_runtime.diffusion.denoise import Network, Rows, StepResult, denoise_step
 from model_runtime.diffusion.drafts import Drafter
 from model_runtime.errors import Cancelled, RequestError
 from model_runtime.prompts import InfillLayout
@@ -57,6 +57,8 @@ class Model:
     tokenizer: Tokenizer
     forbidden: Tensor
     """Ids (F,) never written: the mask and edit tokens."""
+    mask_token_id: int | None = None
+    """What a masked canvas row holds; None when no denoiser is loaded: drafts then come from text alone."""
     layout: InfillLayout = "prefix-first"
 
 
@@ -96,7 +98,7 @@ def decode(model: Model, task: Task) -> Iterator[Decoding]:
     _prefill(model, task, state)
     limit = params.block_size or DEFAULT_BLOCK
     block = AdaptiveBlock(limit, start=limit if params.block_size else FIRST_BLOCK)
-    anchor, canvas = task.prompt[-1], list[int]()
+    anchor, step_canvas = task.prompt[-1], list[int]()
     steps_in_block = tokens_in_block = 0
     while state.finish_reason is None:
         state.finish_reason = _interruption(task)
@@ -104,16 +106,20 @@ def decode(model: Model, task: Task) -> Iterator[Decoding]:
             break
         started = time.perf_counter()
         room = min(params.max_tokens - len(state.token_ids), cache.capacity - cache.length) - 1
-        canvas = _fill_canvas(canvas, task.drafter, params, min(block.size, room))
+        canvas = _fill_canvas(step_canvas, model, task, min(block.size, room))
         steps_in_block += 1
         is_last_step = params.policy == "fast" and params.max_steps is not None and steps_in_block > params.max_steps
-        step = denoise_step(model.network, cache, anchor, canvas, params, model.forbidden, accept_all=is_last_step)
+        masks: list[int] = []
+        if model.mask_token_id is not None and params.policy != "ar":
+            masks = [model.mask_token_id] * max(0, min(block.size, room - len(canvas)))
+        rows = Rows(anchor, canvas, masks)
+        step = denoise_step(model.network, cache, rows, params, model.forbidden, accept_all=is_last_step)
         block.record(len(canvas), step.num_accepted)
         state.forwards += 1
         tokens_in_block += len(step.token_ids)
         if tokens_in_block >= limit or is_last_step:
             steps_in_block = tokens_in_block = 0
-        anchor, canvas = step.token_ids[-1], step.canvas
+        anchor, step_canvas = step.token_ids[-1], step.canvas
         task.drafter.commit(step.token_ids)
         _take(step, task.judge, params.max_tokens, state)
         if state.finish_reason is None and cache.length + 1 >= cache.capacity:
@@ -149,14 +155,17 @@ def _interruption(task: Task) -> FinishReason | None:
     return None
 
 
-def _fill_canvas(refined: list[int], drafter: Drafter, params: SamplingParams, num_positions: int) -> list[int]:
-    if params.policy == "ar" or num_positions <= 0:
+def _fill_canvas(refined: list[int], model: Model, task: Task, num_positions: int) -> list[int]:
+    """Guesses for the next positions: from text that is there, else what the last step refined."""
+    if task.params.policy == "ar" or num_positions <= 0:
         return []
-    draft = drafter.draft(num_positions)
-    if draft or params.policy != "fast" or params.block_size is None:
-        return draft[:num_positions]
+    draft = task.drafter.draft(num_positions)
+    if draft or model.mask_token_id is not None:
+        return (draft or refined)[:num_positions]
+    if task.params.policy != "fast" or task.params.block_size is None:
+        return []
     # `fast` with a block size asked for: denoise a full block, the model's own last guesses first (Jacobi iteration).
-    return (refined + refined[-1:] * num_positions)[:num_positions] if refined else []
+    return (refined + refined[-1:] * num_positions)[:num_positions]
 
 
 def _take(step: StepResult, judge: JudgeToken, max_tokens: int, state: Decoding) -> None:

@@ -17,11 +17,13 @@ from model_runtime.cache.kv_cache import KeyValueCache
 from model_runtime.config import ModelConfig
 from model_runtime.layers.attention import attend, block_mask
 from model_runtime.layers.linear import Linear
+from model_runtime.layers.low_rank import Factors, GatedLinear
 from model_runtime.layers.norm import RmsNorm
 from model_runtime.layers.rotary import Rotary
 
 ReadTensor = Callable[[str], Tensor]
 MakeLinear = Callable[[Tensor, Tensor | None], Linear]
+FactorsOf = Callable[[str], Factors | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,20 @@ class _Layer:
     """Weights of one decoder layer; q, k, v share a product, and so do gate and up."""
 
     input_norm: RmsNorm
-    qkv: Linear
-    output: Linear
+    qkv: GatedLinear
+    output: GatedLinear
     post_norm: RmsNorm
-    gate_up: Linear
-    down: Linear
+    gate_up: GatedLinear
+    down: GatedLinear
+
+
+@dataclass(frozen=True, slots=True)
+class Denoiser:
+    """What makes masked rows draft: factors by Hugging Face weight name, and the embedding of a masked position."""
+
+    factors_of: FactorsOf
+    mask_embedding: Tensor
+    """(V,)"""
 
 
 class Qwen2:
@@ -48,14 +59,22 @@ class Qwen2:
         num_positions: int,
         dtype: torch.dtype,
         device: torch.device,
+        denoiser: Denoiser | None = None,
     ) -> None:
         """`read` gives tensors by Hugging Face name; `make_linear` turns (weight, bias) into a layer on the device."""
         self.config = config
+        self.has_denoiser = denoiser is not None
         self.dtype = dtype
         self.device = device
         # Rows are looked up, not multiplied: the stored type will do, and half precision halves the table.
         self._embedding = read("model.embed_tokens.weight").to(device)
-        self._layers = [self._read_layer(i, read, make_linear) for i in range(config.num_layers)]
+        if denoiser is not None:
+            # The mask is never a committed token: its row of the table is free to hold what a masked position needs.
+            assert config.mask_token_id is not None
+            self._embedding = self._embedding.clone()
+            self._embedding[config.mask_token_id] = denoiser.mask_embedding.to(self._embedding)
+        factors_of = denoiser.factors_of if denoiser is not None else _no_factors
+        self._layers = [self._read_layer(i, read, make_linear, factors_of) for i in range(config.num_layers)]
         self._norm = RmsNorm(read("model.norm.weight").to(device), config.rms_norm_eps)
         head = "model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight"
         self._head = make_linear(read(head), None)
@@ -79,9 +98,9 @@ class Qwen2:
         mask = None if is_plain else block_mask(num_rows, num_canvas, self.device)
         x = self._embedding[token_ids].float()  # (T, V), the residual stream stays float32
         for i, layer in enumerate(self._layers):
-            x = x + self._attend(i, layer, layer.input_norm(x), cache, start, mask)
-            gate, up = layer.gate_up(layer.post_norm(x)).chunk(2, dim=-1)
-            x = x + layer.down(torch.nn.functional.silu(gate) * up)
+            x = x + self._attend(i, layer, layer.input_norm(x), cache, start, mask, num_canvas)
+            gate, up = layer.gate_up(layer.post_norm(x), num_canvas).chunk(2, dim=-1)
+            x = x + layer.down(torch.nn.functional.silu(gate) * up, num_canvas)
         return self._norm(x)
 
     @torch.inference_mode()
@@ -92,29 +111,41 @@ class Qwen2:
     @property
     def num_bytes(self) -> int:
         """Memory held by the weights."""
-        linears = [linear for layer in self._layers for linear in (layer.qkv, layer.output, layer.gate_up, layer.down)]
         embedding = self._embedding.numel() * self._embedding.element_size()
-        return sum(linear.num_bytes for linear in (*linears, self._head)) + embedding
+        total = embedding + self._head.num_bytes
+        for layer in self._layers:
+            for linear in (layer.qkv, layer.output, layer.gate_up, layer.down):
+                total += linear.num_bytes
+        return total
 
     def _attend(
-        self, index: int, layer: _Layer, x: Tensor, cache: KeyValueCache, start: int, mask: Tensor | None
+        self,
+        index: int,
+        layer: _Layer,
+        x: Tensor,
+        cache: KeyValueCache,
+        start: int,
+        mask: Tensor | None,
+        num_canvas: int,
     ) -> Tensor:
         config = self.config
         num_rotated = config.num_heads + config.num_kv_heads
-        heads = layer.qkv(x).view(x.shape[0], -1, config.head_dim)  # (T, H + 2K, D)
+        heads = layer.qkv(x, num_canvas).view(x.shape[0], -1, config.head_dim)  # (T, H + 2K, D)
         rotated = self._rotary.apply(heads[:, :num_rotated], start)
         query, key = rotated[:, : config.num_heads], rotated[:, config.num_heads :]
         value = heads[:, num_rotated:]
         keys, values = cache.write(index, key.transpose(0, 1), value.transpose(0, 1))
-        return layer.output(attend(query.to(self.dtype), keys, values, mask))
+        return layer.output(attend(query.to(self.dtype), keys, values, mask), num_canvas)
 
-    def _read_layer(self, index: int, read: ReadTensor, make_linear: MakeLinear) -> _Layer:
+    def _read_layer(self, index: int, read: ReadTensor, make_linear: MakeLinear, factors_of: FactorsOf) -> _Layer:
         prefix, epsilon = f"model.layers.{index}.", self.config.rms_norm_eps
 
-        def fused(*names: str, has_bias: bool = False) -> Linear:
+        def fused(*names: str, has_bias: bool = False) -> GatedLinear:
             weight = torch.cat([read(f"{prefix}{name}.weight") for name in names])
             bias = torch.cat([read(f"{prefix}{name}.bias") for name in names]) if has_bias else None
-            return make_linear(weight, bias)
+            parts = [factors for name in names if (factors := factors_of(f"{prefix}{name}.weight")) is not None]
+            assert len(parts) in (0, len(names))
+            return GatedLinear(make_linear(weight, bias), parts, self.dtype, self.device)
 
         return _Layer(
             input_norm=RmsNorm(read(f"{prefix}input_layernorm.weight").to(self.device), epsilon),
@@ -124,3 +155,7 @@ class Qwen2:
             gate_up=fused("mlp.gate_proj", "mlp.up_proj"),
             down=fused("mlp.down_proj"),
         )
+
+
+def _no_factors(name: str) -> Factors | None:
+    return None

@@ -48,6 +48,7 @@ def write_adapter(
     partial = path.with_name(path.name + ".part")
     document = {"format": ADAPTER_FORMAT, **metadata}
     save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(document, sort_keys=True)})
+    partial.chmod(0o644)  # the library writes files only their owner can read
     partial.replace(path)
     return path.stat().st_size
 

@@ -10,7 +10,7 @@ import torch
 from model_runtime import CheckpointMissing, RequestError, Runtime, RuntimeConfig
 from model_runtime.adapters import Adapter, LowRank
 from model_runtime.checkpoint import open_checkpoint
-from model_runtime.loading import choose_placement, load_network
+from model_runtime.loading import Adapters, choose_placement, load_network
 from tests.support.tiny_model import write_tiny_checkpoint
 
 TARGET = "model.layers.1.mlp.down_proj.weight"
@@ -59,7 +59,7 @@ def test_a_merged_adapter_changes_the_logits_and_none_gives_the_base(folder: Pat
         out, inner = checkpoint.shape(TARGET)
         low_rank = LowRank(torch.randn(4, inner, generator=generator), torch.randn(out, 4, generator=generator))
         adapter = Adapter("healing", 4, 8.0, "", {TARGET: low_rank}, {})
-        base, merged = (load_network(checkpoint, placement, 64, each) for each in (None, adapter))
+        base, merged = (load_network(checkpoint, placement, 64, each) for each in (None, Adapters(adapter)))
         again = load_network(checkpoint, placement, 64)
     logits = [net.logits(net.forward(ids, net.new_cache(64))) for net in (base, merged, again)]
     assert not torch.allclose(logits[0], logits[1], atol=1e-3)
