@@ -10,7 +10,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help setup model demo test check fix bench test-gpu bench-gpu test-editors clean
+.PHONY: help setup model demo test check fix bench test-gpu bench-gpu editors editor-tools test-editors clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -54,6 +54,15 @@ test-gpu: model  ## the tests that need a CUDA device
 
 bench-gpu: $(READY)  ## kernel tests and timings on a CUDA device
 	$(RUN)/python -m benchmarks.gpu.run --out out/gpu
+
+editors: $(READY)  ## check, test and package the VS Code extension (needs Node 20.9 or newer)
+	$(RUN)/python editors/vscode/scripts/write_settings.py --check
+	cd editors/vscode && npm ci --ignore-scripts && npm run check && npm test
+	cp LICENSE editors/vscode/LICENSE
+	cd editors/vscode && mkdir -p dist && npm run package
+
+editor-tools: $(READY)  ## install a VS Code that runs headless, for test-editors (800 MB)
+	$(RUN)/python tests/editors/vscode/install_tools.py
 
 test-editors: model  ## drive real editors, headless
 	$(RUN)/python -m pytest tests/editors $(PYTEST_ARGS)

@@ -11,7 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from seedls.refactoring.python_facts import code_without_docstrings, defined_names, parse_module, unknown_names
+from seedls.refactoring.python_facts import (
+    code_without_docstrings,
+    defined_names,
+    parse_module,
+    signatures,
+    unknown_names,
+)
 from seedls.syntax import SyntaxTree, adds_errors
 
 MAX_GROWTH = 3.0
@@ -24,6 +30,11 @@ _ABOUT_COMMENTS = re.compile(r"\b(?:doc-?strings?|doc comments?|comments?|docume
 _ABOUT_CODE = re.compile(
     r"\b(?:renam\w*|refactor\w*|simplif\w*|convert\w*|replac\w*|extract\w*|inlin\w*|annotat\w*|type hints?|typing"
     r"|rewrit\w*|mov(?:e|ing)|split\w*|logging|handl(?:e|ing)|implement\w*|bugs?|unused|dead code|raise\w*|check\w*)\b",
+    re.IGNORECASE,
+)
+_ABOUT_CALLS = re.compile(
+    r"\b(?:signatures?|renam\w*|remov\w*|reorder\w*|drop\w*|async\w*|await\w*|property|properties|static|"
+    r"staticmethods?|classmethods?|required|keyword|positional)\b",
     re.IGNORECASE,
 )
 
@@ -65,7 +76,7 @@ def reason_to_refuse(edit: Edit) -> str | None:
     """The first check that fails, cheap ones first."""
     checks: list[Callable[[Edit], str | None]] = [_outside, _size, _syntax]
     if edit.tree.language_id == "python":
-        checks += [_python_syntax, _names, _definitions]
+        checks += [_python_syntax, _names, _definitions, _calls]
     else:
         checks.append(_definitions_of_grammar)
     if edit.comments_only:
@@ -118,6 +129,15 @@ def _names(edit: Edit) -> str | None:
 def _definitions(edit: Edit) -> str | None:
     before, after = defined_names(edit.old), defined_names(edit.new)
     return None if before is None or after is None else _lost(edit, before - after)
+
+
+def _calls(edit: Edit) -> str | None:
+    """Other files may call what this one defines; only an instruction about that may change how."""
+    if _ABOUT_CALLS.search(edit.instruction):
+        return None
+    before, after = signatures(edit.old) or {}, signatures(edit.new) or {}
+    broken = sorted(name for name, old in before.items() if name in after and not after[name].accepts_calls_of(old))
+    return f"it changes how {_listed(broken)} can be called" if broken else None
 
 
 def _definitions_of_grammar(edit: Edit) -> str | None:

@@ -1,4 +1,4 @@
-"""What Python's own parser knows about a text: unknown names, definitions, the tree without docstrings.
+"""What Python's own parser knows about a text: unknown names, definitions, signatures, the tree without docstrings.
 
 Owns static analysis of one module. It runs nothing of it, and answers None for what does not compile.
 """
@@ -10,6 +10,7 @@ import builtins
 import symtable
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 _IMPLICIT = frozenset(
     {*dir(builtins), "__file__", "__name__", "__doc__", "__package__", "__spec__", "__loader__", "__path__"}
@@ -62,6 +63,42 @@ def defined_names(text: str) -> frozenset[str] | None:
     return frozenset(_definitions(module.body, "")) | frozenset(_assigned(module.body))
 
 
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """How a function is called: parameter name -> may be left out, in order; `self` counts like any other."""
+
+    positional: dict[str, bool]
+    keyword: dict[str, bool]
+    stars: tuple[bool, bool]
+    """Takes `*args`, takes `**kwargs`."""
+    kind: frozenset[str]
+    """Of `async`, `property`, `staticmethod`, `classmethod`."""
+
+    def accepts_calls_of(self, other: Signature) -> bool:
+        """True when every call that `other` takes may also be made here."""
+        shared = list(self.positional.items())[: len(other.positional)]
+        extra = list(self.positional.items())[len(other.positional) :]
+        return (
+            self.kind == other.kind
+            and all(has >= had for has, had in zip(self.stars, other.stars, strict=True))
+            and [name for name, _ in shared] == list(other.positional)
+            and all(optional >= other.positional[name] for name, optional in shared)
+            and all(optional or name in other.keyword for name, optional in extra)
+            and all(self._optional(name) >= optional for name, optional in other.keyword.items())
+            and all(optional or name in other.keyword for name, optional in self.keyword.items())
+        )
+
+    def _optional(self, name: str) -> int:
+        """1 when the keyword may be left out, 0 when it is needed, -1 when it is not taken."""
+        return int({**self.positional, **self.keyword}.get(name, -1))
+
+
+def signatures(text: str) -> dict[str, Signature] | None:
+    """Dotted name -> signature of the functions that other code can reach; None for what does not compile."""
+    module = parse_module(text)
+    return None if module is None else dict(_signatures(module.body, ""))
+
+
 def code_without_docstrings(text: str) -> str | None:
     """The syntax tree as text, without docstrings, comments, layout; equal for two texts that run the same."""
     module = parse_module(text)
@@ -99,6 +136,31 @@ def _definitions(body: list[ast.stmt], prefix: str) -> Iterator[str]:
         elif isinstance(node, ast.ClassDef):
             yield prefix + node.name
             yield from _definitions(node.body, f"{prefix}{node.name}.")
+
+
+def _signatures(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, Signature]]:
+    for node in _flat(body):
+        if isinstance(node, ast.ClassDef):
+            yield from _signatures(node.body, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield prefix + node.name, _signature(node)
+
+
+def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Signature:
+    arguments = node.args
+    names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
+    num_needed = len(names) - len(arguments.defaults)
+    decorators = {name.id for name in node.decorator_list if isinstance(name, ast.Name)}
+    kind = decorators & {"property", "staticmethod", "classmethod"}
+    return Signature(
+        {name: idx >= num_needed for idx, name in enumerate(names)},
+        {
+            argument.arg: default is not None
+            for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        },
+        (arguments.vararg is not None, arguments.kwarg is not None),
+        frozenset(kind | {"async"} if isinstance(node, ast.AsyncFunctionDef) else kind),
+    )
 
 
 def _assigned(body: list[ast.stmt]) -> Iterator[str]:

@@ -82,6 +82,7 @@ def rewrite_file(
             tree = tree.reparsed(step.text)
             num_changed += 1
     num_unchanged = len(units.fitting) + len(units.too_long) - len(refused) - num_changed
+    refused.sort(key=lambda unit: unit.line)
     work = Work(num_changed, num_unchanged, tuple(refused), tokens, forwards, ms)
     return Rewritten(with_own_line_endings(source.text, tree.text), work)
 

@@ -93,9 +93,7 @@ class Run:
         self.states: dict[str, FileState] = {}
         plan = next((event for event in content.events if event.get("event") == "plan"), None)
         if plan is None or plan.get("format") != FORMAT:
-            raise CommandFailed(
-                f"the journal of {folder} has no plan that this version can read; start without --resume"
-            )
+            raise CommandFailed(f"the journal of {folder} has no readable plan; start without --resume")
         for path, digest in plan["files"]:
             self.states[path] = FileState(Path(path), digest)
         for event in content.events:
@@ -180,13 +178,15 @@ def start_run(home: Path, job: Job, files: Sequence[tuple[Path, str]]) -> Run:
 
 def latest_run(home: Path, job: Job) -> Run | None:
     """The newest run of this job, or None. Raises CommandFailed when its journal cannot be used."""
-    folders = _folders(home, job)
-    if not folders:
-        return None
-    try:
-        return Run(folders[-1], read_journal(folders[-1] / "journal.jsonl"))
-    except OSError as error:
-        raise CommandFailed(f"cannot read the journal in {folders[-1]}: {error.strerror or error}") from None
+    for folder in reversed(_folders(home, job)):
+        try:
+            content = read_journal(folder / "journal.jsonl")
+        except OSError as error:
+            raise CommandFailed(f"cannot read the journal in {folder}: {error.strerror or error}") from None
+        if content.events or (folder / "contents").exists():
+            return Run(folder, content)
+        # Stopped before its plan was on disk: it has touched nothing.
+    return None
 
 
 def _folders(home: Path, job: Job) -> list[Path]:

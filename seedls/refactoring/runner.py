@@ -140,10 +140,8 @@ def _verdict(work: Work) -> tuple[Status, str]:
     """What to call a file that stays as it is."""
     if not work.refused:
         return "unchanged", ""
-    first = work.refused[0]
-    return "refused", f"{first.name}: {first.reason}" if len(
-        work.refused
-    ) == 1 else f"{len(work.refused)} units refused"
+    count = len(work.refused)
+    return "refused", f"{count} edit{'' if count == 1 else 's'} not kept"
 
 
 class _Finisher:

@@ -40,6 +40,7 @@ async def test_what_is_announced(tmp_path: Path, client: str, encoding: str, has
             "seedls.restart",
             "seedls.accepted",
             "seedls.applyAction",
+            "seedls.refactor",
         }
 
 

@@ -1,4 +1,4 @@
-"""The same network and loop on a CUDA device: equal to the CPU in float32, lossless equal to ar, plain torch throughout."""
+"""The network and the loop on a CUDA device, plain torch: equal to the CPU in float32, lossless equal to ar."""
 
 from __future__ import annotations
 

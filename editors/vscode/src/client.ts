@@ -7,9 +7,15 @@ import { accessSync, constants, statSync } from "node:fs";
 import { homedir } from "node:os";
 
 import * as vscode from "vscode";
-import { LanguageClient, RevealOutputChannelOn, State, TransportKind } from "vscode-languageclient/node";
+import {
+  CancellationToken,
+  LanguageClient,
+  RevealOutputChannelOn,
+  State,
+  TransportKind,
+} from "vscode-languageclient/node";
 
-import { serverPath } from "./config";
+import { confirmsEdits, serverPath } from "./config";
 import { LANGUAGES } from "./languages";
 import { EXPLAIN_LAST, STATE_CHANGED, STATUS } from "./protocol";
 import type { Explanation, StateChanged, Status } from "./protocol";
@@ -18,6 +24,8 @@ import type { ServerLocation } from "./serverLocation";
 import { forServer } from "./serverSettings";
 import { INITIAL, asState } from "./statusText";
 import type { Known } from "./statusText";
+
+const REMINDER_MS = 15_000;
 
 export type ServerKnown = Pick<Known, "state" | "message" | "numRunning" | "outcome" | "reason">;
 
@@ -28,6 +36,8 @@ export class SeedlsClient implements vscode.Disposable {
   private queue: Promise<void> = Promise.resolve();
   private readonly changed = new vscode.EventEmitter<ServerKnown>();
   readonly onDidChange = this.changed.event;
+  /** The server's edit arrived; from here on it is the user who decides, not the model that works. */
+  private readonly applying = new vscode.EventEmitter<void>();
 
   constructor(readonly log: vscode.LogOutputChannel) {}
 
@@ -67,6 +77,7 @@ export class SeedlsClient implements vscode.Disposable {
   dispose(): void {
     void this.stop();
     this.changed.dispose();
+    this.applying.dispose();
   }
 
   private enqueue(work: () => Promise<void>): Promise<void> {
@@ -126,6 +137,11 @@ export class SeedlsClient implements vscode.Disposable {
               const answer = await next(params, token);
               return Array.isArray(answer) ? answer.map(forServer) : answer;
             },
+            handleApplyEdit: (params, next) => {
+              this.applying.fire();
+              remindOfPreview();
+              return next(params, CancellationToken.None);
+            },
           },
           provideInlineCompletionItems: (document, position, context, token, next) =>
             this.whileRunning(async () => {
@@ -133,7 +149,14 @@ export class SeedlsClient implements vscode.Disposable {
               void this.noteLast();
               return items;
             }),
-          resolveCodeAction: (action, token, next) => this.whileRunning(async () => next(action, token)),
+          resolveCodeAction: (action, token, next) =>
+            this.whileRunning(async () => {
+              const resolved = await next(action, token);
+              if (resolved?.edit) {
+                remindOfPreview();
+              }
+              return resolved;
+            }),
         },
       },
     );
@@ -185,9 +208,34 @@ export class SeedlsClient implements vscode.Disposable {
     }
   }
 
+  /** Count `work` as running until it ends or the edit it made reaches the user. */
+  untilApplied<T>(work: () => Promise<T>): Promise<T> {
+    const done = work();
+    const applied = new Promise<void>((resolve) => {
+      const listening = this.applying.event(() => {
+        listening.dispose();
+        resolve();
+      });
+      const end = () => {
+        listening.dispose();
+        resolve();
+      };
+      void done.then(end, end);
+    });
+    void this.whileRunning(() => applied);
+    return done;
+  }
+
   private update(change: Partial<ServerKnown>): void {
     this.known = { ...this.known, ...change };
     this.changed.fire(this.known);
+  }
+}
+
+/** The editor shows every hunk unticked, which is easily overlooked. */
+function remindOfPreview(): void {
+  if (confirmsEdits()) {
+    vscode.window.setStatusBarMessage("$(checklist) Refactor Preview: tick what to keep, then Apply", REMINDER_MS);
   }
 }
 

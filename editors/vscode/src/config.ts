@@ -14,6 +14,11 @@ export function disabledLanguages(): readonly string[] {
   return vscode.workspace.getConfiguration(SECTION).get<string[]>("completion.disabledLanguages", []);
 }
 
+/** Whether rewrites open the editor's preview. */
+export function confirmsEdits(): boolean {
+  return vscode.workspace.getConfiguration(SECTION).get<boolean>("edit.confirm", true);
+}
+
 /** Switch completions of a language; the server hears of it through the configuration. Returns whether they are on. */
 export async function toggleLanguage(language: string): Promise<boolean> {
   const next = toggled(disabledLanguages(), language);

@@ -53,7 +53,7 @@ async function offered(client: SeedlsClient, uri: string, range: Range): Promise
 
 /** The server applies the edit, or tells the user why there is none. */
 function execute(client: SeedlsClient, command: string, argument: unknown): Promise<unknown> {
-  return client.whileRunning(() =>
+  return client.untilApplied(() =>
     client.running.sendRequest(ExecuteCommandRequest.type, { command, arguments: [argument] }),
   );
 }

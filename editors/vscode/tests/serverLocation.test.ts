@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { findServer } from "../src/serverLocation";
-import type { Surroundings } from "../src/serverLocation";
+import type { ServerLocation, Surroundings } from "../src/serverLocation";
 
 function around(programs: string[], change: Partial<Surroundings> = {}): Surroundings {
   return {
@@ -16,6 +16,10 @@ function around(programs: string[], change: Partial<Surroundings> = {}): Surroun
     isProgram: (file) => programs.includes(file),
     ...change,
   };
+}
+
+function messageOf(found: ServerLocation): string {
+  return found.isFound ? "" : found.message;
 }
 
 test("the configured path wins, then the PATH in its order, then the workspace", () => {
@@ -36,10 +40,9 @@ test("the configured path wins, then the PATH in its order, then the workspace",
 
 test("a configured path that is wrong is named, and nothing else is started in its place", () => {
   const found = findServer(around(["/usr/bin/seedls"], { configuredPath: " /no/such " }));
-  assert.equal(found.isFound, false);
-  assert.match(found.isFound ? "" : found.message, /"\/no\/such", where there is no program/);
+  assert.match(messageOf(found), /"\/no\/such", where there is no program/);
   const relative = findServer(around(["bin/seedls"], { configuredPath: "bin/seedls" }));
-  assert.match(relative.isFound ? "" : relative.message, /"bin\/seedls", which is not an absolute path/);
+  assert.match(messageOf(relative), /"bin\/seedls", which is not an absolute path/);
 });
 
 test("a path may start at home", () => {
@@ -49,7 +52,7 @@ test("a path may start at home", () => {
 
 test("an untrusted workspace and relative parts of the PATH are never looked into", () => {
   const found = findServer(around(["/src/first/.venv/bin/seedls", "relative/bin/seedls"], { trustedFolders: [] }));
-  assert.match(found.isFound ? "" : found.message, /not found.*pip install seedls.*seedls\.server\.path/);
+  assert.match(messageOf(found), /not found.*pip install seedls.*seedls\.server\.path/);
 });
 
 test("Windows has its own separator, folder and suffix", () => {

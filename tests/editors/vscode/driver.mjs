@@ -1,0 +1,205 @@
+/**
+ * Drives VS Code in a headless browser as a user would: keys, palette, clicks. Reads a plan, writes what it saw.
+ * Usage: node driver.mjs PLAN.json. Owns gestures and reading the screen; what must be seen is the Python test's.
+ */
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+
+const plan = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const { chromium } = createRequire(path.join(plan.playwright, "package.json"))("playwright-core");
+const seen = { steps: [] };
+const STATUS = '.statusbar-item[id="seedls.seedls.seedls.status"], .statusbar-item[id$="seedls.status"]';
+const GHOST = '[class*="ghost-text"]';
+const BROWSER_ARGUMENTS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+const browser = await chromium.launch({ executablePath: plan.browser, headless: true, args: BROWSER_ARGUMENTS });
+const page = await browser.newPage({ viewport: { width: 1100, height: 640 }, deviceScaleFactor: plan.scale ?? 1 });
+page.setDefaultTimeout(plan.timeout_ms);
+
+async function shoot(name) {
+  await page.screenshot({ path: path.join(plan.screenshots, `${name}.png`) });
+}
+
+async function palette(command) {
+  await page.keyboard.press("F1");
+  const box = page.locator(".quick-input-widget input");
+  await box.waitFor();
+  await box.fill(`>${command}`);
+  await page.locator(".quick-input-list .monaco-list-row").first().waitFor();
+  await page.waitForTimeout(300); // the list is filtered a moment after the text changes
+  await page.keyboard.press("Enter");
+}
+
+async function goTo(place) {
+  await page.keyboard.press("Control+g");
+  await page.locator(".quick-input-widget input").fill(`:${place}`);
+  await page.keyboard.press("Enter");
+  await page.waitForTimeout(200);
+}
+
+/** The text that editors show, line by line; ghost text is no part of it. */
+async function buffer() {
+  return page.evaluate((ghost) => {
+    const lines = [...document.querySelectorAll(".editor-instance .view-lines .view-line")];
+    lines.sort((one, other) => parseInt(one.style.top) - parseInt(other.style.top));
+    return lines.map((line) => {
+      const copy = line.cloneNode(true);
+      copy.querySelectorAll(ghost).forEach((node) => node.remove());
+      return copy.textContent.replaceAll("\u00a0", " ");
+    });
+  }, GHOST);
+}
+
+/** The ghost text as it is read: pieces (one for each colour) by line, then from left to right. */
+async function ghostText() {
+  return page.evaluate((ghost) => {
+    const pieces = [...document.querySelectorAll(ghost)].filter((node) => !node.querySelector(ghost));
+    const lines = new Map();
+    for (const node of pieces) {
+      const { left, top, height } = node.getBoundingClientRect();
+      const line = Math.round((top + height / 2) / 8);
+      lines.set(line, [...(lines.get(line) ?? []), { left, text: node.textContent.replaceAll("\u00a0", " ") }]);
+    }
+    const ordered = [...lines.entries()].sort(([one], [other]) => one - other).map(([, line]) => line);
+    return ordered.map((line) => line.sort((one, other) => one.left - other.left).map(({ text }) => text).join("")).join("\n");
+  }, GHOST);
+}
+
+async function untilStatus(pattern) {
+  const limit = Date.now() + plan.timeout_ms;
+  for (;;) {
+    const item = page.locator(STATUS).first();
+    const label = (await item.count()) ? ((await item.getAttribute("aria-label")) ?? "") + (await item.innerText()) : "";
+    if (new RegExp(pattern).test(label)) {
+      return label;
+    }
+    if (Date.now() > limit) {
+      throw new Error(`the status item says ${JSON.stringify(label)}, not ${pattern}`);
+    }
+    await page.waitForTimeout(100);
+  }
+}
+
+const ACTIONS = {
+  async open({ file }) {
+    await page.goto(plan.url);
+    await page.locator(".monaco-workbench").waitFor();
+    await page.locator(".statusbar-item").first().waitFor();
+    await page.keyboard.press("Control+p");
+    await page.locator(".quick-input-widget input").fill(file);
+    await page.locator(".quick-input-list .monaco-list-row", { hasText: file }).first().waitFor();
+    await page.keyboard.press("Enter");
+    await page.locator(`.tab[data-resource-name="${file}"], .tab[aria-label^="${file}"]`).first().waitFor();
+    await page.locator(".view-lines").first().click({ position: { x: 60, y: 10 } });
+  },
+  status: ({ matches }) => untilStatus(matches),
+  goTo: ({ place }) => goTo(place),
+  press: ({ key }) => page.keyboard.press(key),
+  type: ({ text }) => page.keyboard.type(text, { delay: 40 }),
+  command: ({ name }) => palette(name),
+  async ghost({ shown }) {
+    await page.locator(GHOST).first().waitFor();
+    await page.waitForTimeout(300);
+    if (shown) {
+      await shoot(shown);
+    }
+    return ghostText();
+  },
+  async noGhost({ after_ms }) {
+    await page.waitForTimeout(after_ms);
+    return page.locator(GHOST).count();
+  },
+  async refactor({ from, to, instruction, shown }) {
+    await goTo(from);
+    await page.keyboard.press("Home");
+    for (let line = from; line < to; line++) {
+      await page.keyboard.press("Shift+ArrowDown");
+    }
+    await page.keyboard.press("Shift+End");
+    await palette("seedls: Refactor Selection");
+    const box = page.locator(".quick-input-widget input");
+    await page.locator(".quick-input-title", { hasText: "refactor the selection" }).waitFor();
+    const offered = await page.locator(".quick-input-list .monaco-list-row").allInnerTexts();
+    await box.fill(instruction);
+    await page.locator(".quick-input-list .monaco-list-row", { hasText: instruction }).first().waitFor();
+    if (shown) {
+      await shoot(shown);
+    }
+    await page.keyboard.press("Enter");
+    return offered;
+  },
+  async applyPreview({ shown }) {
+    const apply = page.locator(".refactor-preview .monaco-button, .monaco-button", { hasText: /^Apply$/ }).first();
+    await apply.waitFor();
+    await page.waitForTimeout(1500); // the difference editor lays out after its frame is there
+    const rows = await page.locator(".refactor-preview .monaco-list-row, .bulk-edit-panel .monaco-list-row").allInnerTexts();
+    // Hunks that need confirmation start unticked: the box of the file ticks them all.
+    await page.locator(".monaco-list-row .edit-checkbox, .monaco-list-row input[type=checkbox]").first().click();
+    await page.waitForTimeout(300);
+    if (shown) {
+      await shoot(shown);
+    }
+    await apply.click();
+    return rows;
+  },
+  async menu({ shown }) {
+    await page.locator(STATUS).first().click();
+    await page.locator(".quick-input-list .monaco-list-row").first().waitFor();
+    await page.waitForTimeout(300);
+    if (shown) {
+      await shoot(shown);
+    }
+    const rows = await page.locator(".quick-input-list .monaco-list-row").allInnerTexts();
+    await page.keyboard.press("Escape");
+    return rows;
+  },
+  async untilBuffer({ contains }) {
+    const limit = Date.now() + plan.timeout_ms;
+    for (;;) {
+      const text = (await buffer()).join("\n");
+      if (text.includes(contains)) {
+        return text;
+      }
+      if (Date.now() > limit) {
+        throw new Error(`never in the buffer: ${contains}\n${text}`);
+      }
+      await page.waitForTimeout(100);
+    }
+  },
+  async save() {
+    await page.keyboard.press("Control+s");
+    await page.locator(".tab.active:not(.dirty)").first().waitFor();
+  },
+  kill({ pid_file }) {
+    process.kill(Number(readFileSync(pid_file, "utf8")), "SIGKILL");
+  },
+  shoot: ({ shown }) => shoot(shown),
+  wait: ({ ms }) => page.waitForTimeout(ms),
+};
+
+let problem = "";
+for (const { action, ...options } of plan.steps) {
+  try {
+    const started = Date.now();
+    const result = await ACTIONS[action](options);
+    seen.steps.push({ action, result: result ?? null, ms: Date.now() - started });
+  } catch (error) {
+    problem = `${action} ${JSON.stringify(options)}: ${error.message}`;
+    await shoot("failed").catch(() => {});
+    seen.toasts = await page.locator(".notification-list-item").allInnerTexts();
+    break;
+  }
+}
+writeFileSync(plan.report, JSON.stringify({ ...seen, problem }, null, 1));
+await browser.close();
+process.exit(problem ? 1 : 0);

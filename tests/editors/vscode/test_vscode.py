@@ -1,0 +1,163 @@
+"""A real VS Code in a headless Chromium: ghost text, a previewed refactoring, status item, restart after a kill."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seedls.syntax import parse
+from tests.editors.vscode.code_server import Workbench, missing, workbench
+from tests.support.fake_engine import PlannedCompletion, PlannedEdit, Script
+from tests.support.lsp_client import ROOT
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+CODE = '# 漢👋 café\ndef add(a, b):\n    \n\n\nprint("👋", add(1, 2))\n'
+NAMES = "call the parameters left and right"
+TRIGGER = {"action": "command", "name": "seedls: Complete at the Cursor"}
+
+
+@pytest.fixture(autouse=True)
+def _tools() -> None:
+    if reason := missing():
+        pytest.skip(reason)
+
+
+def _server(folder: Path, *command: str) -> Path:
+    """A program that is the server whatever its arguments are, and notes its process id."""
+    program = folder / "seedls"
+    lines = ["#!/bin/sh", f"echo $$ > {shlex.quote(str(folder / 'server.pid'))}"]
+    lines += [f"export PYTHONPATH={shlex.quote(str(ROOT))}", f"exec {shlex.join([sys.executable, '-m', *command])}"]
+    program.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    program.chmod(0o755)
+    return program
+
+
+def _fake(folder: Path, script: Script) -> Path:
+    (folder / "script.json").write_text(script.to_json(), encoding="utf-8")
+    return _server(folder, "tests.support.fake_server", str(folder / "script.json"))
+
+
+def _write(folder: Path, text: str) -> Path:
+    (folder / "work").mkdir()
+    file = folder / "work" / "a.py"
+    file.write_bytes(text.encode())
+    return file
+
+
+def _steps(*steps: Any) -> list[dict[str, Any]]:
+    return [step if isinstance(step, dict) else {"action": step} for step in steps]
+
+
+@pytest.mark.parametrize("line_ending", ["\n", "\r\n"], ids=["lf", "crlf"])
+def test_ghost_text_and_refactoring_end_up_in_the_file(tmp_path: Path, line_ending: str) -> None:
+    script = Script(
+        completions=(PlannedCompletion("total = a + b  # 👋\n    return total", after="    "),),
+        edits=(PlannedEdit("add(a, b):\n    total = a + b", "add(left, right):\n    total = left + right", NAMES),),
+        record=str(tmp_path / "calls.jsonl"),
+    )
+    file = _write(tmp_path, CODE.replace("\n", line_ending))
+    with workbench(tmp_path, _fake(tmp_path, script)) as editor:
+        seen = editor.drive(
+            _steps(
+                {"action": "open", "file": "a.py"},
+                {"action": "status", "matches": "seedls: ready"},
+                {"action": "goTo", "place": "3:5"},
+                TRIGGER,
+                {"action": "ghost", "shown": "ghost"},
+                {"action": "press", "key": "Tab"},
+                {"action": "untilBuffer", "contains": "    return total"},
+                {"action": "refactor", "from": 2, "to": 4, "instruction": NAMES, "shown": "box"},
+                {"action": "applyPreview", "shown": "preview"},
+                {"action": "untilBuffer", "contains": "def add(left, right):"},
+                "save",
+                {"action": "menu", "shown": "menu"},
+            )
+        )
+    assert "total = a + b" in seen["ghost"][0]
+    assert any("Add type hints (selection)" in row for row in seen["refactor"][0])
+    assert any("Restart the server" in row for row in seen["menu"][0])
+    expected = CODE.replace(
+        "add(a, b):\n    \n", "add(left, right):\n    total = left + right  # 👋\n    return total\n"
+    )
+    assert file.read_bytes().decode() == expected.replace("\n", line_ending)
+
+
+def test_settings_live_and_a_killed_server_comes_back(tmp_path: Path) -> None:
+    script = Script(completions=(PlannedCompletion("return a + b", after="    "),))
+    _write(tmp_path, CODE)
+    toggle = {"action": "command", "name": "seedls: Turn Completions On or Off"}
+    with workbench(tmp_path, _fake(tmp_path, script)) as editor:
+        seen = editor.drive(
+            _steps(
+                {"action": "open", "file": "a.py"},
+                {"action": "status", "matches": "seedls: ready"},
+                toggle,
+                {"action": "status", "matches": "off for python"},
+                {"action": "goTo", "place": "3:5"},
+                TRIGGER,
+                {"action": "noGhost", "after_ms": 1500},
+                toggle,
+                {"action": "wait", "ms": 500},
+                TRIGGER,
+                {"action": "ghost"},
+                {"action": "press", "key": "Escape"},
+                {"action": "kill", "pid_file": str(tmp_path / "server.pid")},
+                {"action": "wait", "ms": 1000},
+                {"action": "status", "matches": "seedls: ready"},
+                TRIGGER,
+                {"action": "ghost"},
+            )
+        )
+        assert editor.user_settings()["seedls.completion.disabledLanguages"] == []
+    assert seen["noGhost"] == [0]
+    assert ["return a + b" in ghost for ghost in seen["ghost"]] == [True, True]
+
+
+def test_a_server_that_is_nowhere_is_said_so(tmp_path: Path) -> None:
+    _write(tmp_path, CODE)
+    with workbench(tmp_path, tmp_path / "nowhere") as editor:
+        seen = editor.drive(
+            _steps({"action": "open", "file": "a.py"}, {"action": "status", "matches": "not found"}, {"action": "menu"})
+        )
+    assert "nowhere" in seen["status"][0]
+    assert any("Set the path" in row for row in seen["menu"][0])
+
+
+@pytest.mark.model
+@pytest.mark.timeout(600)
+def test_the_default_model_completes_and_refactors(tmp_path: Path) -> None:
+    file = _write(tmp_path, CODE)
+    with workbench(tmp_path, _server(tmp_path, "seedls", "serve", "--stdio")) as editor:
+        seen = _complete_and_refactor(editor)
+    text = file.read_text(encoding="utf-8")
+    assert "return a + b" in seen["ghost"][0]
+    assert text.startswith("# 漢👋 café\ndef add(")
+    assert text.endswith('\n\n\nprint("👋", add(1, 2))\n')
+    assert "return a + b" in text
+    assert text != CODE.replace("    \n", "    return a + b\n")
+    tree = parse("python", text)
+    assert tree is not None
+    assert tree.count_errors() == 0
+
+
+def _complete_and_refactor(editor: Workbench) -> dict[str, list[Any]]:
+    return editor.drive(
+        _steps(
+            {"action": "open", "file": "a.py"},
+            {"action": "status", "matches": "seedls: ready"},
+            {"action": "goTo", "place": "3:5"},
+            TRIGGER,
+            {"action": "ghost", "shown": "ghost"},
+            {"action": "press", "key": "Tab"},
+            {"action": "untilBuffer", "contains": "return a + b"},
+            {"action": "refactor", "from": 2, "to": 3, "instruction": "Add type hints", "shown": "box"},
+            {"action": "applyPreview", "shown": "preview"},
+            {"action": "untilBuffer", "contains": "def add(a: "},
+            "save",
+        ),
+        timeout_s=120,
+    )
