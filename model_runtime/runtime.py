@@ -38,14 +38,21 @@ from model_runtime.install import find_checkpoint
 from model_runtime.loading import Adapters, LoadProgress, Placement, choose_placement, load_network, read_adapters
 from model_runtime.manifest import models_folder
 from model_runtime.models.qwen2 import Qwen2
-from model_runtime.prompts import GENERATE_SYSTEM, chat_ids
+from model_runtime.prompts import GENERATE_SYSTEM, InfillLayout, chat_ids
 from model_runtime.tokenizer import ADDED_TOKENS, Tokenizer
 
 
 class Runtime:
     """A loaded model. Not thread-safe: one thread owns it."""
 
-    def __init__(self, network: Qwen2, tokenizer: Tokenizer, info: ModelInfo, cache_tokens: int) -> None:
+    def __init__(
+        self,
+        network: Qwen2,
+        tokenizer: Tokenizer,
+        info: ModelInfo,
+        cache_tokens: int,
+        layout: InfillLayout = "prefix-first",
+    ) -> None:
         forbidden = [token_id for name in ADDED_TOKENS if (token_id := tokenizer.token_id(name)) is not None]
         # Rows of the head behind the vocabulary (padding of the published tables) are no tokens at all.
         forbidden += range(tokenizer.vocab_size, network.config.vocab_size)
@@ -57,6 +64,7 @@ class Runtime:
             tokenizer,
             torch.tensor(sorted(set(forbidden)), dtype=torch.long, device=network.device),
             mask_token_id=network.config.mask_token_id if network.has_denoiser else None,
+            layout=layout,
         )
 
     @classmethod
@@ -81,7 +89,9 @@ class Runtime:
             info = _model_info(name, path, checkpoint.config, placement, network, adapters)
         if progress is not None:
             progress("Loaded", 1.0)
-        return cls(network, tokenizer, info, config.cache_tokens)
+        # Suffix first keeps the cache valid while the prefix grows; only a healed base has learned that layout.
+        layout: InfillLayout = "prefix-first" if adapters.healing is None else "suffix-first"
+        return cls(network, tokenizer, info, config.cache_tokens, layout)
 
     def warm_up(self) -> None:
         """One small completion, so that the first real one does not pay for lazy set-up."""

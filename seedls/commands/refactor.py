@@ -29,7 +29,7 @@ from seedls.commands.options import (
 from seedls.commands.progress import note, progress_bar
 from seedls.engine import runtime_api
 from seedls.refactoring.check_command import CheckCommand
-from seedls.refactoring.checks import is_about_comments_only
+from seedls.refactoring.checks import scope_of
 from seedls.refactoring.files import Found, find_files
 from seedls.refactoring.job_lock import job_lock
 from seedls.refactoring.report import Report
@@ -76,9 +76,9 @@ def register(commands: Commands) -> None:
         help="longest function or class that is edited in one piece (default: %(default)s)",
     )
     parser.add_argument(
-        "--comments-only",
-        action="store_true",
-        help="refuse edits of anything but docstrings and comments (on by itself when the instruction is about these)",
+        "--may-change",
+        choices=("all", "annotations", "comments"),
+        help="refuse edits of anything else (default: what the instruction speaks of)",
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--diff", action="store_true", help="touch nothing, print a unified diff (default)")
@@ -151,7 +151,7 @@ def _job(args: argparse.Namespace) -> Job:
         roots=tuple(sorted({str(path.resolve()) for path in args.paths})),
         only=tuple(sorted(args.only)),
         max_lines=args.max_lines,
-        comments_only=args.comments_only or is_about_comments_only(args.instruction),
+        scope=args.may_change or scope_of(args.instruction),
         model=args.model,
         policy=args.policy,
         max_tokens=args.max_tokens,
@@ -208,7 +208,7 @@ def _carry_out(args: argparse.Namespace, api: Any, opened: Run) -> None:
         check = CheckCommand(shlex.split(args.check), args.check_timeout, opened.folder / "checks")
         _pass_baseline(args.check, check, opened)
     job = _job(args)
-    task = EditTask(args.instruction, args.max_lines, job.comments_only, sampling_params(api, args))
+    task = EditTask(args.instruction, args.max_lines, job.scope, sampling_params(api, args))
     options = RunOptions(args.write, check, args.jobs)
     try:
         with ExitStack() as stack:

@@ -10,13 +10,17 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from seedls.refactoring.python_facts import (
+    TYPING_NAMES,
+    code_without_annotations,
     code_without_docstrings,
     defined_names,
     parse_module,
     signatures,
     unknown_names,
+    with_typing_imports,
 )
 from seedls.syntax import SyntaxTree, adds_errors
 
@@ -27,9 +31,10 @@ SHORT_LINES = 12
 
 _UNFINISHED = ("deadline", "length", "cancelled", "low_confidence")
 _ABOUT_COMMENTS = re.compile(r"\b(?:doc-?strings?|doc comments?|comments?|documentation)\b", re.IGNORECASE)
+_ABOUT_TYPES = re.compile(r"\b(?:type hints?|type annotations?|annotat\w*|typing)\b", re.IGNORECASE)
 _ABOUT_CODE = re.compile(
-    r"\b(?:renam\w*|refactor\w*|simplif\w*|convert\w*|replac\w*|extract\w*|inlin\w*|annotat\w*|type hints?|typing"
-    r"|rewrit\w*|mov(?:e|ing)|split\w*|logging|handl(?:e|ing)|implement\w*|bugs?|unused|dead code|raise\w*|check\w*)\b",
+    r"\b(?:renam\w*|refactor\w*|simplif\w*|convert\w*|replac\w*|extract\w*|inlin\w*|rewrit\w*|mov(?:e|ing)|split\w*"
+    r"|logging|handl(?:e|ing)|implement\w*|bugs?|unused|dead code|raise\w*|check\w*|moderni\w*)\b",
     re.IGNORECASE,
 )
 _ABOUT_CALLS = re.compile(
@@ -37,6 +42,9 @@ _ABOUT_CALLS = re.compile(
     r"staticmethods?|classmethods?|required|keyword|positional)\b",
     re.IGNORECASE,
 )
+
+Scope = Literal["all", "annotations", "comments"]
+"""What an edit may change. `annotations`: type hints, and comments too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,7 @@ class Edit:
     start: int
     end: int
     instruction: str
-    comments_only: bool
+    scope: Scope
 
     @property
     def old(self) -> str:
@@ -62,9 +70,13 @@ class Edit:
         return self.old[self.start : self.end], self.new[self.start : len(self.new) - (len(self.old) - self.end)]
 
 
-def is_about_comments_only(instruction: str) -> bool:
-    """True when an instruction speaks of docstrings or comments and of no other change."""
-    return bool(_ABOUT_COMMENTS.search(instruction)) and not _ABOUT_CODE.search(instruction)
+def scope_of(instruction: str) -> Scope:
+    """What an instruction asks to change: it must speak of comments or type hints and of nothing else to be narrow."""
+    if _ABOUT_CODE.search(instruction):
+        return "all"
+    if _ABOUT_TYPES.search(instruction):
+        return "annotations"
+    return "comments" if _ABOUT_COMMENTS.search(instruction) else "all"
 
 
 def unfinished_reason(is_final: bool, finish_reason: str) -> str | None:
@@ -79,8 +91,8 @@ def reason_to_refuse(edit: Edit) -> str | None:
         checks += [_python_syntax, _names, _definitions, _calls]
     else:
         checks.append(_definitions_of_grammar)
-    if edit.comments_only:
-        checks.append(_comments_only)
+    if edit.scope != "all":
+        checks.append(_scope)
     reasons = (check(edit) for check in checks)
     return next((reason for reason in reasons if reason is not None), None)
 
@@ -99,7 +111,7 @@ def _size(edit: Edit) -> str | None:
         return "it would delete the unit"
     if new > old * MAX_GROWTH + SPARE_LINES:
         return f"it grew from {old} to {new} lines"
-    if not edit.comments_only and old > SHORT_LINES and new < old * MIN_KEPT:
+    if edit.scope == "all" and old > SHORT_LINES and new < old * MIN_KEPT:
         return f"it shrank from {old} to {new} lines"
     return None
 
@@ -122,8 +134,17 @@ def _names(edit: Edit) -> str | None:
     before, after = unknown_names(edit.old), unknown_names(edit.new)
     if before is None or after is None:
         return "it adds a star import" if before is not None else None
-    new = sorted(after - before)
+    new = sorted(after - before - TYPING_NAMES.keys())
     return f"it uses {_listed(new)}, which the file does not define" if new else None
+
+
+def with_missing_imports(edit: Edit) -> str:
+    """The new text of an edit that passed, with the typing names imported that it is the first to use."""
+    if edit.tree.language_id != "python":
+        return edit.new
+    before, after = unknown_names(edit.old), unknown_names(edit.new)
+    missing = TYPING_NAMES.keys() & (after - before) if before is not None and after is not None else set()
+    return with_typing_imports(edit.new, missing)
 
 
 def _definitions(edit: Edit) -> str | None:
@@ -155,13 +176,20 @@ def _lost(edit: Edit, names: frozenset[str]) -> str | None:
     return f"it removes {_listed(lost)}, which other code may use" if lost else None
 
 
-def _comments_only(edit: Edit) -> str | None:
-    facts: Callable[[str], str | None]
-    facts = code_without_docstrings if edit.tree.language_id == "python" else partial(_tokens, edit.tree)
+def _scope(edit: Edit) -> str | None:
+    is_python = edit.tree.language_id == "python"
+    facts: Callable[[str], str | None] = partial(_tokens, edit.tree)
+    what = "docstrings and comments"
+    if is_python and edit.scope == "comments":
+        facts = code_without_docstrings
+    elif edit.scope == "annotations":
+        if not is_python:
+            return None  # which tokens are types is not known for other languages
+        facts, what = code_without_annotations, "type hints and comments"
     before = facts(edit.old)
     if before is None:
-        return "the file does not compile, so it cannot be shown that only comments changed"
-    return "it changes code, not only docstrings and comments" if facts(edit.new) != before else None
+        return f"the file does not compile, so it cannot be shown that only {what} changed"
+    return f"it changes code, not only {what}" if facts(edit.new) != before else None
 
 
 def _tokens(tree: SyntaxTree, text: str) -> str:

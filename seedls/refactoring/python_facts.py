@@ -9,7 +9,7 @@ import ast
 import builtins
 import symtable
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 _IMPLICIT = frozenset(
@@ -17,6 +17,20 @@ _IMPLICIT = frozenset(
     | {"__builtins__", "__cached__", "__annotations__", "__class__", "__module__", "__qualname__", "__dict__"}
     | {"WindowsError", "reveal_type"}
 )
+
+_TYPING_MODULES = {
+    "typing": (
+        "Any BinaryIO Callable ClassVar Dict Final FrozenSet Generic IO List Literal NamedTuple NoReturn Optional "
+        "Protocol Set TextIO Tuple Type TypeVar TypedDict Union cast overload"
+    ),
+    "collections.abc": (
+        "AsyncGenerator AsyncIterable AsyncIterator Awaitable Collection Coroutine Generator Hashable Iterable "
+        "Iterator Mapping MutableMapping MutableSequence MutableSet Sequence"
+    ),
+}
+
+TYPING_NAMES = {name: module for module, names in _TYPING_MODULES.items() for name in names.split()}
+"""Names that type hints need and that can be imported without side effects -> their module."""
 
 
 def parse_module(text: str) -> ast.Module | None:
@@ -41,7 +55,11 @@ def unknown_names(text: str) -> frozenset[str] | None:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        top = symtable.symtable(text, "module", "exec")
+        # Python looks for no names in annotations that are never evaluated; here they count.
+        try:
+            top = symtable.symtable(_without_future(text, module), "module", "exec")
+        except SyntaxError:  # an import that shares its line with the end of a long string
+            top = symtable.symtable(text, "module", "exec")
     tables = list(_tables(top))
     known = set(_IMPLICIT) | {symbol.get_name() for symbol in top.get_symbols() if _binds(symbol)}
     for table in tables:
@@ -99,6 +117,84 @@ def signatures(text: str) -> dict[str, Signature] | None:
     return None if module is None else dict(_signatures(module.body, ""))
 
 
+def code_without_annotations(text: str) -> str | None:
+    """As `code_without_docstrings`, with annotations and the imports of `TYPING_NAMES` taken off as well.
+
+    In a class body an annotation makes a field of a plain assignment, so there it counts; its type does not.
+    """
+    module = parse_module(text)
+    return None if module is None else code_without_docstrings(ast.unparse(_Unannotated().visit(module)))
+
+
+class _Unannotated(ast.NodeTransformer):
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = node.type_comment = None
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return self._function(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return self._function(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        self.generic_visit(node)
+        for idx, inner in enumerate(node.body):
+            if isinstance(inner, ast.Assign) and getattr(inner, "was_annotated", False):
+                target = inner.targets[0]
+                assert isinstance(target, ast.Name | ast.Attribute | ast.Subscript)
+                annotation = ast.Constant(value=...)
+                node.body[idx] = ast.AnnAssign(target, annotation, inner.value, simple=1)
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        self.generic_visit(node)
+        if node.value is None:
+            node.annotation = ast.Constant(value=...)
+            return node
+        plain = ast.Assign([node.target], node.value, lineno=node.lineno)
+        plain.was_annotated = True  # type: ignore[attr-defined]  # a note for visit_ClassDef
+        return plain
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        node.names = [name for name in node.names if TYPING_NAMES.get(name.name) != node.module or name.asname]
+        return node if node.names else None
+
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
+        self.generic_visit(node)
+        node.returns = None
+        return node
+
+
+def with_typing_imports(text: str, names: Collection[str]) -> str:
+    """`text` (line ends `\\n`) with `names` of `TYPING_NAMES` imported behind the imports at its top."""
+    module = parse_module(text)
+    if module is None or not names:
+        return text
+    modules = sorted({TYPING_NAMES[name] for name in names})
+    lines = [
+        f"from {module_name} import {', '.join(sorted(name for name in names if TYPING_NAMES[name] == module_name))}"
+        for module_name in modules
+    ]
+    line, before, after = _place_of_imports(module)
+    old = text.split("\n")
+    return "\n".join([*old[:line], *before, *lines, *after, *old[line:]])
+
+
+def _place_of_imports(module: ast.Module) -> tuple[int, list[str], list[str]]:
+    """Number of lines that stay above, and the blank lines to put around."""
+    body = module.body
+    has_docstring = ast.get_docstring(module, clean=False) is not None
+    num_head = int(has_docstring)
+    while num_head < len(body) and isinstance(body[num_head], ast.Import | ast.ImportFrom):
+        num_head += 1
+    if num_head == 0:
+        first = [body[0].lineno, *(item.lineno for item in getattr(body[0], "decorator_list", []))] if body else [1]
+        return min(first) - 1, [], ["", ""]
+    end = body[num_head - 1].end_lineno or 1
+    return end, [""] if has_docstring and num_head == 1 else [], []
+
+
 def code_without_docstrings(text: str) -> str | None:
     """The syntax tree as text, without docstrings, comments, layout; equal for two texts that run the same."""
     module = parse_module(text)
@@ -111,6 +207,16 @@ def code_without_docstrings(text: str) -> str | None:
             # A body of nothing but a docstring, and one with a `pass` beside it, run the same.
             node.body = [inner for inner in node.body if not isinstance(inner, ast.Pass)]
     return ast.dump(module)
+
+
+def _without_future(text: str, module: ast.Module) -> str:
+    lines = text.split("\n")
+    for node in module.body:
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            number, end = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+            lines[number] = "pass" + (lines[end][node.end_col_offset or 0 :] if lines[end].isascii() else "")
+            lines[number + 1 : end + 1] = [""] * (end - number)
+    return "\n".join(lines)
 
 
 def _has_star_import(module: ast.Module) -> bool:

@@ -5,6 +5,7 @@ Pure but for the runtime that is handed in: texts in, texts out. It writes nothi
 
 from __future__ import annotations
 
+import codecs
 import io
 import tokenize
 from collections import deque
@@ -14,7 +15,7 @@ from typing import Protocol
 
 from seedls.commands.source_file import SourceFile, with_own_line_endings
 from seedls.engine import EditRequest, EditStep, RequestError, SamplingParams
-from seedls.refactoring.checks import Edit, reason_to_refuse, unfinished_reason
+from seedls.refactoring.checks import Edit, Scope, reason_to_refuse, unfinished_reason, with_missing_imports
 from seedls.refactoring.run_state import RefusedUnit, Work
 from seedls.refactoring.units import Unit, units_of
 from seedls.syntax import SyntaxTree, parse
@@ -32,7 +33,7 @@ class EditTask:
 
     instruction: str
     max_lines: int
-    comments_only: bool
+    scope: Scope
     params: SamplingParams
 
 
@@ -56,7 +57,7 @@ def encoding_problem(source: SourceFile, language: str) -> str | None:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(source.raw).readline)
     except SyntaxError as error:
         return f"its encoding declaration is wrong ({error.msg})"
-    return None if encoding in ("utf-8", "utf-8-sig", "ascii") else f"it declares the encoding {encoding!r}"
+    return None if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig") else f"it declares the encoding {encoding!r}"
 
 
 def rewrite_file(
@@ -72,14 +73,13 @@ def rewrite_file(
     ms = 0.0
     for idx, unit in enumerate(units.fitting):
         on_unit(unit.name, idx / len(units.fitting))
-        shift = len(tree.text) - len(text)  # all edits so far lie before this unit
-        step, reason = _edited(runtime, task, tree, (unit.start + shift, unit.end + shift), path)
-        if step is not None:
-            tokens, forwards, ms = tokens + step.tokens, forwards + step.forwards, ms + step.timings.total_ms
-        if reason is not None:
-            refused.append(RefusedUnit(unit.name, _line_of(text, unit), reason))
-        elif step is not None and step.text != tree.text:
-            tree = tree.reparsed(step.text)
+        shift = len(tree.text) - len(text)  # edits and imports so far lie before this unit
+        answer = _edited(runtime, task, tree, (unit.start + shift, unit.end + shift), path)
+        tokens, forwards, ms = tokens + answer.tokens, forwards + answer.forwards, ms + answer.ms
+        if answer.reason is not None:
+            refused.append(RefusedUnit(unit.name, _line_of(text, unit), answer.reason))
+        elif answer.text != tree.text:
+            tree = tree.reparsed(answer.text)
             num_changed += 1
     num_unchanged = len(units.fitting) + len(units.too_long) - len(refused) - num_changed
     refused.sort(key=lambda unit: unit.line)
@@ -87,23 +87,34 @@ def rewrite_file(
     return Rewritten(with_own_line_endings(source.text, tree.text), work)
 
 
-def _edited(
-    runtime: EditingRuntime, task: EditTask, tree: SyntaxTree, span: tuple[int, int], path: str
-) -> tuple[EditStep | None, str | None]:
-    """The model's answer and the reason not to keep it."""
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The whole text to go on with, or the reason to refuse what the model made of one unit."""
+
+    text: str
+    reason: str | None = None
+    tokens: int = 0
+    forwards: int = 0
+    ms: float = 0.0
+
+
+def _edited(runtime: EditingRuntime, task: EditTask, tree: SyntaxTree, span: tuple[int, int], path: str) -> _Answer:
     start, end = span
     request = EditRequest(tree.text, task.instruction, start, end, path, tree.language_id, params=task.params)
     try:
         last = deque(runtime.edit(request), maxlen=1)
     except RequestError as error:
-        return None, " ".join(str(error).split())
+        return _Answer(tree.text, " ".join(str(error).split()))
     if not last:
-        return None, "the model gave no answer"
+        return _Answer(tree.text, "the model gave no answer")
     step = last[0]
+    text = step.text
     reason = unfinished_reason(step.is_final, step.finish_reason)
-    if reason is None and step.text != tree.text:
-        reason = reason_to_refuse(Edit(tree, step.text, start, end, task.instruction, task.comments_only))
-    return step, reason
+    if reason is None and text != tree.text:
+        edit = Edit(tree, text, start, end, task.instruction, task.scope)
+        reason = reason_to_refuse(edit)
+        text = text if reason is not None else with_missing_imports(edit)
+    return _Answer(text, reason, step.tokens, step.forwards, step.timings.total_ms)
 
 
 def _too_long(text: str, unit: Unit, max_lines: int) -> RefusedUnit:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seedls.commands.failure import CommandFailed
+from seedls.refactoring.checks import Scope
 from seedls.refactoring.journal import Event, Journal, JournalContent, read_journal
 from seedls.refactoring.storage import ContentStore
 
@@ -31,7 +32,7 @@ class Job:
     roots: tuple[str, ...]
     only: tuple[str, ...]
     max_lines: int
-    comments_only: bool
+    scope: Scope
     model: str
     policy: str
     max_tokens: int

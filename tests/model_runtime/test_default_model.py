@@ -57,7 +57,7 @@ def test_it_knows_what_it_is(runtime: Runtime) -> None:
 
 def test_it_fills_a_hole(runtime: Runtime) -> None:
     result = runtime.complete(hole(HOLES[1]))
-    assert "factorial(n - 1)" in result.text
+    assert "factorial(n-1)" in result.text.replace(" ", "")
     assert "\n" not in result.text.strip()
     assert result.confidence > 0.3
 
@@ -72,7 +72,7 @@ def test_lossless_writes_what_ar_writes(runtime: Runtime, document: str) -> None
 
 
 def test_typing_on_reads_only_what_is_new(runtime: Runtime) -> None:
-    asked = replace(hole(STACK), suffix="")
+    asked = hole(STACK)
     runtime.complete(asked)
     again = runtime.complete(replace(asked, prefix=asked.prefix + "self."))
     assert again.timings.prompt_tokens - again.timings.cached_tokens <= 6

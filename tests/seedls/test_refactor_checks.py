@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedls.refactoring.checks import Edit, is_about_comments_only, reason_to_refuse
+from seedls.refactoring.checks import Edit, Scope, reason_to_refuse, scope_of, with_missing_imports
 from seedls.refactoring.python_facts import code_without_docstrings, defined_names, signatures, unknown_names
 from seedls.refactoring.units import units_of
 from seedls.syntax import SyntaxTree, parse
@@ -40,11 +40,11 @@ def tree_of(text: str, language: str = "python") -> SyntaxTree:
     return tree
 
 
-def refusal(before: str, after: str, instruction: str = "improve this", comments_only: bool = False) -> str | None:
+def refusal(before: str, after: str, instruction: str = "improve this", scope: Scope = "all") -> str | None:
     """The reason to refuse putting `after` where `before` stands in OLD."""
     start = OLD.index(before)
     new = OLD.replace(before, after, 1)
-    return reason_to_refuse(Edit(tree_of(OLD), new, start, start + len(before), instruction, comments_only))
+    return reason_to_refuse(Edit(tree_of(OLD), new, start, start + len(before), instruction, scope))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def refusal(before: str, after: str, instruction: str = "improve this", comments
         ("return items[0]", "return items[0", "it would add a syntax error"),
         ("return items[0]", "return items[0]\n  return 1", "it would no longer compile"),
         ("return items[0]", "await items", "it would no longer compile"),
-        ("return items[0]", "return Optional[items]", "it uses 'Optional', which the file does not define"),
+        ("return items[0]", "return Optionals[items]", "it uses 'Optionals', which the file does not define"),
         ("return items[0]", "return zeta(alpha)", "it uses 'alpha', 'zeta', which the file does not define"),
         ("import os\n", "import io\n", "it uses 'os', which the file does not define"),
         ("return items[0]", "from os import *", "it would no longer compile"),
@@ -97,8 +97,8 @@ def test_each_check(before: str, after: str, reason: str | None) -> None:
 def test_callers_elsewhere_still_fit(old: str, new: str, is_kept: bool) -> None:
     name = "'A.f'" if "class" in old else "'f'"
     expected = None if is_kept else f"it changes how {name} can be called"
-    assert reason_to_refuse(Edit(tree_of(old), new, 0, len(old), "improve this", False)) == expected
-    assert reason_to_refuse(Edit(tree_of(old), new, 0, len(old), "change the signature", False)) is None
+    assert reason_to_refuse(Edit(tree_of(old), new, 0, len(old), "improve this", "all")) == expected
+    assert reason_to_refuse(Edit(tree_of(old), new, 0, len(old), "change the signature", "all")) is None
 
 
 def test_an_instruction_that_names_a_definition_may_take_it_away() -> None:
@@ -107,14 +107,14 @@ def test_an_instruction_that_names_a_definition_may_take_it_away() -> None:
 
 def test_text_outside_the_unit_is_refused() -> None:
     start = OLD.index("class Box")
-    edit = Edit(tree_of(OLD), "# hello\n" + OLD, start, len(OLD), "improve this", False)
+    edit = Edit(tree_of(OLD), "# hello\n" + OLD, start, len(OLD), "improve this", "all")
     assert reason_to_refuse(edit) == "it touched code outside the unit"
-    assert reason_to_refuse(Edit(tree_of(OLD), OLD[:5], start, start + 4, "x", False)) is not None
+    assert reason_to_refuse(Edit(tree_of(OLD), OLD[:5], start, start + 4, "x", "all")) is not None
 
 
 def test_shrinking_a_long_unit_to_almost_nothing_is_refused() -> None:
     old = "def f():\n" + "".join(f"    x{number} = {number}\n" for number in range(20))
-    assert reason_to_refuse(Edit(tree_of(old), "def f(): pass\n", 0, len(old), "simplify", False)) == (
+    assert reason_to_refuse(Edit(tree_of(old), "def f(): pass\n", 0, len(old), "simplify", "all")) == (
         "it shrank from 21 to 1 lines"
     )
 
@@ -122,13 +122,13 @@ def test_shrinking_a_long_unit_to_almost_nothing_is_refused() -> None:
 def test_unknown_names_that_were_there_before_do_not_count() -> None:
     old = "def f():\n    return missing\n"
     tree = tree_of(old)
-    assert reason_to_refuse(Edit(tree, old.replace("return", "yield"), 0, len(old), "x", False)) is None
-    assert reason_to_refuse(Edit(tree, old.replace("missing", "missing + gone"), 0, len(old), "x", False)) is not None
+    assert reason_to_refuse(Edit(tree, old.replace("return", "yield"), 0, len(old), "x", "all")) is None
+    assert reason_to_refuse(Edit(tree, old.replace("missing", "missing + gone"), 0, len(old), "x", "all")) is not None
 
 
 def test_code_that_did_not_compile_may_stay_so() -> None:
     old = "def f():\n    return 1 +\n"
-    assert reason_to_refuse(Edit(tree_of(old), old.replace("1", "2"), 0, len(old), "x", False)) is None
+    assert reason_to_refuse(Edit(tree_of(old), old.replace("1", "2"), 0, len(old), "x", "all")) is None
 
 
 @pytest.mark.parametrize(
@@ -145,23 +145,76 @@ def test_code_that_did_not_compile_may_stay_so() -> None:
     ],
 )
 def test_comments_only_leaves_the_code(before: str, after: str, is_kept: bool) -> None:
-    reason = refusal(before, after, "add docstrings", comments_only=True)
+    reason = refusal(before, after, "add docstrings", scope="comments")
     assert reason == (None if is_kept else "it changes code, not only docstrings and comments")
 
 
 @pytest.mark.parametrize(
     ("instruction", "expected"),
     [
-        ("Add a short docstring to every function", True),
-        ("translate the comments to English", True),
-        ("add docstrings and type hints", False),
-        ("rename x to y in code and comments", False),
-        ("add type hints", False),
-        ("simplify", False),
+        ("Add a short docstring to every function", "comments"),
+        ("translate the comments to English", "comments"),
+        ("add docstrings and type hints", "annotations"),
+        ("Add type hints to every parameter. Change nothing else.", "annotations"),
+        ("rename x to y in code and comments", "all"),
+        ("replace type hints by comments", "all"),
+        ("simplify", "all"),
     ],
 )
-def test_instructions_about_comments_are_known(instruction: str, expected: bool) -> None:
-    assert is_about_comments_only(instruction) is expected
+def test_what_an_instruction_is_about(instruction: str, expected: Scope) -> None:
+    assert scope_of(instruction) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_kept"),
+    [
+        ("def first(items):", "def first(items: list[Any], *, key: int = 1) -> Any:", False),
+        ("def first(items):", "def first(items: list[Any]) -> Any:", True),
+        ("return items[0]", "one: Any = items[0]\n    return one", False),
+        ("LIMIT = 3", "LIMIT: int = 3", True),
+        ("LIMIT = 3", "LIMIT: int = 4", False),
+        ("import os\n", "import os\nfrom collections.abc import Iterator\n", True),
+        ("import os\n", "import os\nimport sys\n", False),
+        ("    def open(self):", "    lid = 1\n    def open(self):", False),
+    ],
+)
+def test_type_hints_leave_the_code(before: str, after: str, is_kept: bool) -> None:
+    reason = refusal(before, after, "add type hints", scope="annotations")
+    assert reason == (None if is_kept else "it changes code, not only type hints and comments")
+
+
+def test_an_annotation_that_makes_a_field_counts() -> None:
+    old = "class A:\n    x = 1\n    y: int = 2\n    def f(self):\n        z = 1\n"
+    tree = tree_of(old)
+    for before, after, is_kept in [("x =", "x: int =", False), ("int", "str", True), ("z =", "z: int =", True)]:
+        edit = Edit(tree, old.replace(before, after), 0, len(old), "add type hints", "annotations")
+        assert (reason_to_refuse(edit) is None) is is_kept, after
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ("import os\n\n\n", "import os\nfrom collections.abc import Iterator\nfrom typing import Any, Optional\n\n\n"),
+        ('"""Doc."""\n', '"""Doc."""\n\nfrom collections.abc import Iterator\nfrom typing import Any, Optional\n'),
+        ("#!/bin/x\n", "#!/bin/x\nfrom collections.abc import Iterator\nfrom typing import Any, Optional\n\n\n"),
+        (
+            '"""Doc."""\nfrom __future__ import annotations\nx = 1\nimport os\n',
+            '"""Doc."""\nfrom __future__ import annotations\nfrom collections.abc import Iterator\n'
+            "from typing import Any, Optional\nx = 1\nimport os\n",
+        ),
+        (
+            "from typing import Any, Optional\n",
+            "from typing import Any, Optional\nfrom collections.abc import Iterator\n",
+        ),
+        ("from typing import *\n", "from typing import *\n"),
+    ],
+)
+def test_missing_typing_names_are_imported(head: str, expected: str) -> None:
+    old = f"{head}@print\ndef f(a):\n    return a\n"
+    new = old.replace("(a):", "(a: Iterator[Any]) -> Optional[int]:")
+    edit = Edit(tree_of(old), new, len(head), len(old), "add type hints", "annotations")
+    assert reason_to_refuse(edit) is None
+    assert with_missing_imports(edit) == new.replace(head, expected, 1)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +232,9 @@ def test_instructions_about_comments_are_known(instruction: str, expected: bool)
         ("def f():\n    def inner():\n        return x\n    x = 1\n", set()),
         ("match 1:\n    case [a, *b]:\n        print(a, b, c)\n", {"c"}),
         ("def f(a: Undefined) -> None: ...\n", {"Undefined"}),
+        ("from __future__ import (\n  annotations,  # é\n)\ndef f(a: Undefined) -> int: ...\n", {"Undefined"}),
+        ("'''one\ntwo'''; from __future__ import annotations\nprint(x)\n", {"x"}),
+        ("from __future__ import annotations; import a\na\nb: c = 1\n", {"c"}),
         ("", set()),
     ],
 )

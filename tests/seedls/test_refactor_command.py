@@ -179,6 +179,24 @@ def test_an_instruction_about_docstrings_keeps_the_code(project: Path, capsys: p
     assert (project / "a.py").read_text() == BODY
 
 
+def test_more_than_the_instruction_speaks_of_can_be_allowed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = report(capsys, "--write", "--may-change", "all", instruction="add docstrings")
+    assert statuses(result) == {"a.py": "changed", "b.py": "unchanged", "c.py": "changed"}
+
+
+def test_type_hints_bring_their_imports(project: Path, script: Script, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "a.py").write_bytes(
+        b"import os\r\n\r\n\r\ndef f(a):\r\n    return a\r\n\r\ndef g(a):\r\n    return a\r\n"
+    )
+    script.rewrite = lambda text: text.replace("(a)", "(a: Any) -> Any")
+    result = report(capsys, "--write", instruction="add type hints")
+    assert result["files"][0]["units"] == {"changed": 2, "unchanged": 0, "refused": 0}
+    assert (project / "a.py").read_bytes() == (
+        b"import os\r\nfrom typing import Any\r\n\r\n\r\n"
+        b"def f(a: Any) -> Any:\r\n    return a\r\n\r\ndef g(a: Any) -> Any:\r\n    return a\r\n"
+    )
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -186,6 +204,7 @@ def test_an_instruction_about_docstrings_keeps_the_code(project: Path, capsys: p
         codecs.BOM_UTF8 + b"def f():\n\treturn 1",
         b"def f():\r    return 1\r\rdef g():\r    return 1\r",
         b"x = 'a\r\n'\ndef f():\r\n    return 1\nprint(f())",
+        b"# coding: utf8\ndef f():\n    return 1\n",
         "# -*- coding: utf-8 -*-\nclass Ä:\n    def f(self):\n        return 1\n\n\n".encode(),
     ],
 )
@@ -201,6 +220,7 @@ def test_every_other_byte_is_kept(raw: bytes, project: Path) -> None:
         (b"# caf\xe9\n", "is not UTF-8 text (byte 0xe9 at offset 5)"),
         (b"x = 1\0", "is a binary file (NUL byte at offset 5)"),
         (b"# -*- coding: latin-1 -*-\ndef f():\n    return 1\n", "it declares the encoding 'iso-8859-1'"),
+        (b"# coding: ascii\n", "it declares the encoding 'ascii'"),
         (b"# -*- coding: klingon -*-\n", "its encoding declaration is wrong (unknown encoding: klingon)"),
     ],
 )

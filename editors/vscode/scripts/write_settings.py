@@ -1,7 +1,7 @@
 """Writes the settings section of package.json from seedls/settings.py. Owns the settings that only the extension reads.
 
-    python editors/vscode/scripts/write_settings.py            rewrite package.json
-    python editors/vscode/scripts/write_settings.py --check    exit with 1 when it is not current
+python editors/vscode/scripts/write_settings.py            rewrite package.json
+python editors/vscode/scripts/write_settings.py --check    exit with 1 when it is not current
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ import { forServer } from "./serverSettings";
 import { INITIAL, asState } from "./statusText";
 import type { Known } from "./statusText";
 
+const REMINDER = "$(checklist) Refactor Preview: tick what to keep, then Apply";
 const REMINDER_MS = 15_000;
 
 export type ServerKnown = Pick<Known, "state" | "message" | "numRunning" | "outcome" | "reason">;
@@ -139,8 +140,9 @@ export class SeedlsClient implements vscode.Disposable {
             },
             handleApplyEdit: (params, next) => {
               this.applying.fire();
-              remindOfPreview();
-              return next(params, CancellationToken.None);
+              const answer = Promise.resolve(next(params, CancellationToken.None));
+              remindOfPreview(answer);
+              return answer;
             },
           },
           provideInlineCompletionItems: (document, position, context, token, next) =>
@@ -233,9 +235,13 @@ export class SeedlsClient implements vscode.Disposable {
 }
 
 /** The editor shows every hunk unticked, which is easily overlooked. */
-function remindOfPreview(): void {
+function remindOfPreview(decided?: Promise<unknown>): void {
   if (confirmsEdits()) {
-    vscode.window.setStatusBarMessage("$(checklist) Refactor Preview: tick what to keep, then Apply", REMINDER_MS);
+    const reminder = vscode.window.setStatusBarMessage(REMINDER, REMINDER_MS);
+    const hide = () => {
+      reminder.dispose();
+    };
+    void decided?.then(hide, hide);
   }
 }
 

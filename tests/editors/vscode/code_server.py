@@ -1,19 +1,21 @@
 """VS Code served to a headless browser: finds the tools, runs one server for a folder, drives it by a list of steps.
 
-Owns the processes and where the tools lie (`.tools/`, made by `install_tools.py`). Knows nothing of what a test expects.
+Owns the processes and where the tools lie (`.tools/`, made by `install_tools.py`). Knows nothing of what tests expect.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +84,7 @@ class Workbench:
         return found
 
     def drive(
-        self, steps: Sequence[Mapping[str, Any]], timeout_s: float = 30.0, scale: float = 1.0
+        self, steps: Sequence[Mapping[str, Any]], timeout_s: float = 30.0, viewport: tuple[int, int] = (1100, 640)
     ) -> dict[str, list[Any]]:
         """Do the steps in a new browser; results by action, in order. AssertionError with the reason when one fails."""
         report = self.folder / "report.json"
@@ -95,7 +97,7 @@ class Workbench:
             "report": str(report),
             "screenshots": str(self.folder),
             "timeout_ms": int(timeout_s * 1000),
-            "scale": scale,
+            "viewport": {"width": viewport[0], "height": viewport[1]},
         }
         (self.folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
         command = [str(NODE), str(DRIVER), str(self.folder / "plan.json")]
@@ -113,6 +115,16 @@ class Workbench:
         """The extension's own log, for the message of a failed test."""
         logs = sorted((self.folder / "user").rglob("*seedls*.log"))
         return logs[-1].read_text("utf-8", errors="replace")[-2000:] if logs else "no log of the extension"
+
+
+def server_program(folder: Path, *command: str) -> Path:
+    """A program that runs `python -m COMMAND` whatever its arguments are, and notes its process id in server.pid."""
+    program = folder / "seedls"
+    lines = ["#!/bin/sh", f"echo $$ > {shlex.quote(str(folder / 'server.pid'))}"]
+    lines += [f"export PYTHONPATH={shlex.quote(str(ROOT))}", f"exec {shlex.join([sys.executable, '-m', *command])}"]
+    program.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    program.chmod(0o755)
+    return program
 
 
 @contextmanager
@@ -139,10 +151,8 @@ def workbench(folder: Path, server_program: Path, **settings: Any) -> Iterator[W
         finally:
             # The whole group: a plain kill leaves one extension host for every page that was opened.
             os.killpg(process.pid, signal.SIGTERM)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(10)
-            except subprocess.TimeoutExpired:
-                pass
             _kill_group(process.pid)
             process.wait()
 

@@ -23,7 +23,7 @@ const BROWSER_ARGUMENTS = [
 ];
 
 const browser = await chromium.launch({ executablePath: plan.browser, headless: true, args: BROWSER_ARGUMENTS });
-const page = await browser.newPage({ viewport: { width: 1100, height: 640 }, deviceScaleFactor: plan.scale ?? 1 });
+const page = await browser.newPage({ viewport: plan.viewport });
 page.setDefaultTimeout(plan.timeout_ms);
 
 async function shoot(name) {

@@ -1,4 +1,4 @@
-"""Installs what the VS Code tests drive into `.tools/`: Node 24, code-server, playwright-core. About 800 MB, one minute.
+"""Installs what the VS Code tests drive into `.tools/`: Node 24, code-server, playwright-core. About 800 MB.
 
     python tests/editors/vscode/install_tools.py
 

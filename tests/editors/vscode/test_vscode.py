@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from seedls.syntax import parse
-from tests.editors.vscode.code_server import Workbench, missing, workbench
+from tests.editors.vscode.code_server import Workbench, missing, server_program, workbench
 from tests.support.fake_engine import PlannedCompletion, PlannedEdit, Script
-from tests.support.lsp_client import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 CODE = '# 漢👋 café\ndef add(a, b):\n    \n\n\nprint("👋", add(1, 2))\n'
@@ -26,19 +23,9 @@ def _tools() -> None:
         pytest.skip(reason)
 
 
-def _server(folder: Path, *command: str) -> Path:
-    """A program that is the server whatever its arguments are, and notes its process id."""
-    program = folder / "seedls"
-    lines = ["#!/bin/sh", f"echo $$ > {shlex.quote(str(folder / 'server.pid'))}"]
-    lines += [f"export PYTHONPATH={shlex.quote(str(ROOT))}", f"exec {shlex.join([sys.executable, '-m', *command])}"]
-    program.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    program.chmod(0o755)
-    return program
-
-
 def _fake(folder: Path, script: Script) -> Path:
     (folder / "script.json").write_text(script.to_json(), encoding="utf-8")
-    return _server(folder, "tests.support.fake_server", str(folder / "script.json"))
+    return server_program(folder, "tests.support.fake_server", str(folder / "script.json"))
 
 
 def _write(folder: Path, text: str) -> Path:
@@ -131,7 +118,7 @@ def test_a_server_that_is_nowhere_is_said_so(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 def test_the_default_model_completes_and_refactors(tmp_path: Path) -> None:
     file = _write(tmp_path, CODE)
-    with workbench(tmp_path, _server(tmp_path, "seedls", "serve", "--stdio")) as editor:
+    with workbench(tmp_path, server_program(tmp_path, "seedls", "serve", "--stdio")) as editor:
         seen = _complete_and_refactor(editor)
     text = file.read_text(encoding="utf-8")
     assert "return a + b" in seen["ghost"][0]
