@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 
+import hypothesis
 import pytest
 
 from tests.support.no_network import refuse_network
 
 __all__ = ["refuse_network"]
+
+
+# In CI the same commit gives the same verdict; at a developer's desk every run searches on.
+hypothesis.settings.register_profile("ci", derandomize=True, print_blob=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -86,7 +86,7 @@ def _next_piece(glob: str, place: int) -> tuple[str, int]:
     at_name_start = place == 0 or glob[place - 1] == "/"
     if at_name_start and glob.startswith("**/", place):
         return "(?:.*/)?", place + 3
-    if at_name_start and glob[place:] == "**" and place > 0:
+    if at_name_start and glob[place:] == "**":
         return ".+", place + 2
     character = glob[place]
     if character == "*":

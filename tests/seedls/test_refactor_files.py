@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from seedls.commands.failure import CommandFailed
@@ -122,6 +122,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @needs_git
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(PATTERNS, max_size=4), st.lists(PATTERNS, max_size=2))
+@example([], ["/**", "!*/"])
 def test_the_rules_mean_what_they_mean_to_git(repository: Path, outer: list[str], inner: list[str]) -> None:
     (repository / ".gitignore").write_text("\n".join(outer), encoding="utf-8")
     (repository / "d/.gitignore").write_text("\n".join(inner), encoding="utf-8")
