@@ -8,6 +8,8 @@ torch offers ready-made, lets rows disturb each other, and loses more.)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Protocol
 
@@ -47,6 +49,7 @@ class Int8Linear:
         quantized, scale = quantize_rows(weight)
         self._num_outputs, self._num_inputs = weight.shape
         self._levels = activation_levels()
+        self._num_threads = torch.get_num_threads()
         # oneDNN wants the weights in its own blocked layout; packing once at load saves it at every call.
         self._packed = torch.ops.onednn.qlinear_prepack(quantized, None)
         self._scale = scale
@@ -55,10 +58,15 @@ class Int8Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         quantized, row_scale = quantize_activations(x, self._levels)
+        num_threads = torch.get_num_threads()
+        if num_threads != self._num_threads:
+            torch.set_num_threads(self._num_threads)
         y = torch.ops.onednn.qlinear_pointwise(
             quantized, 1.0, self._levels + 1, self._packed, self._scale, self._zero_points,
             None, 1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip
+        if num_threads != self._num_threads:
+            torch.set_num_threads(num_threads)
         if self._bias is None:
             return y.mul_(row_scale)
         return torch.addcmul(self._bias, y, row_scale)
@@ -66,6 +74,27 @@ class Int8Linear:
     @property
     def num_bytes(self) -> int:
         return self._num_outputs * (self._num_inputs + 4)
+
+
+SERIAL_ROWS = 12
+"""Up to here, what lies between two products is too little work to wake a second thread for."""
+
+
+@contextmanager
+def serial_between_products(num_rows: int) -> Iterator[None]:
+    """Run everything but the 8-bit products on one thread when a forward has few rows.
+
+    Waking a sleeping thread costs some 100 microseconds, and torch would do it for a dozen small operations a layer.
+    """
+    num_threads = torch.get_num_threads()
+    if num_rows > SERIAL_ROWS or num_threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 @cache
@@ -101,5 +130,7 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def quantize_activations(x: Tensor, levels: int) -> tuple[Tensor, Tensor]:
     """Symmetric rows of x (T, in) around a zero point of `levels` + 1: uint8 values and float32 scales (T, 1)."""
-    row_scale = x.abs().amax(dim=1, keepdim=True).clamp_min_(1e-9).mul_(1 / levels)
-    return torch.div(x, row_scale).round_().add_(levels + 1).to(torch.uint8), row_scale
+    row_scale = torch.maximum(x.amax(dim=1, keepdim=True), -x.amin(dim=1, keepdim=True))
+    row_scale.clamp_min_(1e-9).mul_(1 / levels)
+    # Conversion to an integer cuts the fraction off: the half makes it rounding.
+    return torch.addcdiv(x.new_full((1, 1), levels + 1.5), x, row_scale).to(torch.uint8), row_scale

@@ -16,7 +16,7 @@ from torch import Tensor
 from model_runtime.cache.kv_cache import KeyValueCache
 from model_runtime.config import ModelConfig
 from model_runtime.layers.attention import attend, block_mask
-from model_runtime.layers.linear import Linear
+from model_runtime.layers.linear import Int8Linear, Linear, serial_between_products
 from model_runtime.layers.low_rank import Factors, GatedLinear
 from model_runtime.layers.norm import RmsNorm
 from model_runtime.layers.rotary import Rotary
@@ -91,8 +91,14 @@ class Qwen2:
 
         RequestError if the rows do not fit the cache.
         """
+        cache.require_room(token_ids.shape[0])
+        if not isinstance(self._head, Int8Linear):
+            return self._forward(token_ids, cache, num_canvas)
+        with serial_between_products(token_ids.shape[0]):
+            return self._forward(token_ids, cache, num_canvas)
+
+    def _forward(self, token_ids: Tensor, cache: KeyValueCache, num_canvas: int) -> Tensor:
         num_rows = token_ids.shape[0]
-        cache.require_room(num_rows)
         start = cache.length
         is_plain = num_rows == 1 or num_canvas == num_rows
         mask = None if is_plain else block_mask(num_rows, num_canvas, self.device)
