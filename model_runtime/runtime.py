@@ -120,7 +120,7 @@ class Runtime:
             model.cache.truncate(0)
             while model.cache.length < context:
                 chunk = token[: min(256, context - model.cache.length)]
-                self._network.forward(chunk, model.cache)
+                self._network.forward(chunk, model.cache, is_prompt=True)
                 model.cache.commit(chunk.tolist())
             curve = {count: self._time_forward(token[:count], repeats) for count in rows}
             model.cache.truncate(0)

@@ -141,7 +141,7 @@ def _prefill(model: Model, task: Task, state: Decoding) -> None:
         if task.should_stop():
             raise Cancelled("stopped while reading the prompt")
         chunk = missing[start : start + size]
-        model.network.forward(torch.tensor(chunk, device=model.network.device), model.cache)
+        model.network.forward(torch.tensor(chunk, device=model.network.device), model.cache, is_prompt=True)
         model.cache.commit(chunk)
     state.prefill_ms = (time.perf_counter() - started) * 1e3
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model_runtime.cache.kv_cache import KeyValueCache
 from model_runtime.config import ModelConfig
-from model_runtime.layers.attention import attend, block_mask
+from model_runtime.layers.attention import attend, attend_exact, block_mask
 from model_runtime.layers.linear import Int8Linear, Linear, serial_between_products
 from model_runtime.layers.low_rank import Factors, GatedLinear
 from model_runtime.layers.norm import RmsNorm
@@ -86,22 +86,24 @@ class Qwen2:
         return KeyValueCache(config.num_layers, config.num_kv_heads, config.head_dim, capacity, self.dtype, self.device)
 
     @torch.inference_mode()
-    def forward(self, token_ids: Tensor, cache: KeyValueCache, num_canvas: int = 0) -> Tensor:
+    def forward(
+        self, token_ids: Tensor, cache: KeyValueCache, num_canvas: int = 0, *, is_prompt: bool = False
+    ) -> Tensor:
         """token_ids (T,) behind the committed ones, the last `num_canvas` bidirectional; returns hidden states (T, V).
 
+        `is_prompt` rows are computed together, faster; others to the last bit as if each causal row came alone.
         RequestError if the rows do not fit the cache.
         """
         cache.require_room(token_ids.shape[0])
         if not isinstance(self._head, Int8Linear):
-            return self._forward(token_ids, cache, num_canvas)
+            return self._forward(token_ids, cache, num_canvas, is_prompt)
         with serial_between_products(token_ids.shape[0]):
-            return self._forward(token_ids, cache, num_canvas)
+            return self._forward(token_ids, cache, num_canvas, is_prompt)
 
-    def _forward(self, token_ids: Tensor, cache: KeyValueCache, num_canvas: int) -> Tensor:
+    def _forward(self, token_ids: Tensor, cache: KeyValueCache, num_canvas: int, is_prompt: bool) -> Tensor:
         num_rows = token_ids.shape[0]
         start = cache.length
-        is_plain = num_rows == 1 or num_canvas == num_rows
-        mask = None if is_plain else block_mask(num_rows, num_canvas, self.device)
+        mask = block_mask(num_rows, num_canvas, self.device) if is_prompt or self.device.type != "cpu" else None
         x = self._embedding[token_ids].float()  # (T, V), the residual stream stays float32
         for i, layer in enumerate(self._layers):
             x = x + self._attend(i, layer, layer.input_norm(x), cache, start, mask, num_canvas)
@@ -141,7 +143,9 @@ class Qwen2:
         query, key = rotated[:, : config.num_heads], rotated[:, config.num_heads :]
         value = heads[:, num_rotated:]
         keys, values = cache.write(index, key.transpose(0, 1), value.transpose(0, 1))
-        return layer.output(attend(query.to(self.dtype), keys, values, mask), num_canvas)
+        query = query.to(self.dtype)
+        attended = attend_exact(query, keys, values, num_canvas) if mask is None else attend(query, keys, values, mask)
+        return layer.output(attended, num_canvas)
 
     def _read_layer(self, index: int, read: ReadTensor, make_linear: MakeLinear, factors_of: FactorsOf) -> _Layer:
         prefix, epsilon = f"model.layers.{index}.", self.config.rms_norm_eps
