@@ -97,6 +97,9 @@ def load_network(
         if progress is not None and num_read % 12 == 0:
             progress("Loading weights", min(1.0, num_read / num_tensors))
         weight = checkpoint.read(name)
+        if weight.dim() == 1 or "_proj." not in name:
+            # Kept as it is: a copy, or this one view would keep the whole file mapped and counted as our memory.
+            weight = weight.clone()
         return weight if healing is None else merged_weight(weight, healing, name)
 
     def make_linear(weight: Tensor, bias: Tensor | None) -> Linear:
