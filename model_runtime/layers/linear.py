@@ -76,20 +76,13 @@ class Int8Linear:
         return self._num_outputs * (self._num_inputs + 4)
 
 
-SERIAL_ROWS = 12
-"""Up to here, what lies between two products is too little work to wake a second thread for."""
-
-
 @contextmanager
-def serial_between_products(num_rows: int) -> Iterator[None]:
-    """Run everything but the 8-bit products on one thread when a forward has few rows.
+def serial_between_products() -> Iterator[None]:
+    """Run everything but the 8-bit products on one thread: for the few rows of a denoising step, not for prompts.
 
     Waking a sleeping thread costs some 100 microseconds, and torch would do it for a dozen small operations a layer.
     """
     num_threads = torch.get_num_threads()
-    if num_rows > SERIAL_ROWS or num_threads == 1:
-        yield
-        return
     torch.set_num_threads(1)
     try:
         yield

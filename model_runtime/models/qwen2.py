@@ -95,9 +95,9 @@ class Qwen2:
         RequestError if the rows do not fit the cache.
         """
         cache.require_room(token_ids.shape[0])
-        if not isinstance(self._head, Int8Linear):
+        if is_prompt or not isinstance(self._head, Int8Linear):
             return self._forward(token_ids, cache, num_canvas, is_prompt)
-        with serial_between_products(token_ids.shape[0]):
+        with serial_between_products():
             return self._forward(token_ids, cache, num_canvas, is_prompt)
 
     def _forward(self, token_ids: Tensor, cache: KeyValueCache, num_canvas: int, is_prompt: bool) -> Tensor:
