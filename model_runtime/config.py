@@ -137,7 +137,8 @@ def prepare_environment() -> None:
     """Tell OpenMP not to spin while it waits, unless the user says otherwise. Has effect only before torch is imported.
 
     An editor shares the cores with compilers, tests and other servers. A spinning thread pool then burns the time slice
-    that its own other threads need: with two busy neighbours on two cores, a forward was 10 to 50 times slower.
+    that its own other threads need: on two cores a forward was 2.5 times slower beside two busy processes, and up to 48
+    times beside three (docs/log.md).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

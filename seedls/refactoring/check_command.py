@@ -87,7 +87,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             else:
                 process.terminate()
         except (ProcessLookupError, PermissionError):
-            pass
+            pass  # it ended by itself, or its group is no longer ours: the wait below tells
         try:
             process.wait(_GRACE_SECONDS)
             return

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedls.refactoring.checks import Edit, Scope, reason_to_refuse, scope_of, with_missing_imports
-from seedls.refactoring.python_facts import code_without_docstrings, defined_names, signatures, unknown_names
+from seedls.refactoring.python_facts import (
+    code_without_docstrings,
+    defined_names,
+    parse_module,
+    signatures,
+    unknown_names,
+)
 from seedls.refactoring.units import units_of
 from seedls.syntax import SyntaxTree, parse
 from tests.seedls.texts import texts
@@ -265,7 +271,9 @@ def test_code_tokens_see_code_and_not_comments() -> None:
 
 @given(texts)
 def test_no_text_breaks_the_facts(text: str) -> None:
-    unknown_names(text), defined_names(text), signatures(text), code_without_docstrings(text)
+    facts = unknown_names(text), defined_names(text), signatures(text), code_without_docstrings(text)
+    compiles = parse_module(text) is not None
+    assert [fact is not None for fact in facts[1:]] == [compiles] * 3
 
 
 def test_units_are_functions_and_classes_that_fit() -> None:

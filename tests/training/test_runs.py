@@ -206,7 +206,8 @@ def test_missing_adapter(tmp_path: Path) -> None:
 
 def test_curve_is_well_formed() -> None:
     for losses, held_out in (([], []), ([1.0, 0.5], [[0, 1.2]]), ([0.0], [])):
-        xml.etree.ElementTree.fromstring(curve_svg(losses, held_out))
+        root = xml.etree.ElementTree.fromstring(curve_svg(losses, held_out))
+        assert root.tag.endswith("svg") and len(root) > 0
 
 
 def test_held_out_samples_are_fixed_and_complete(sources: list[SourceFile], maker: SampleMaker) -> None:
