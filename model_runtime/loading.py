@@ -5,6 +5,7 @@ Owns those choices. It does not know requests or decoding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,7 @@ def load_network(
             denoiser=None if mask is None else _denoiser(mask),
         )
     except torch.cuda.OutOfMemoryError:
-        needed = sum(_product(shape) for shape in expected_shapes(checkpoint.config).values()) * 2 / 2**30
+        needed = sum(math.prod(shape) for shape in expected_shapes(checkpoint.config).values()) * 2 / 2**30
         raise OutOfMemory(f"{checkpoint.path} needs about {needed:.1f} GiB on {placement.device}") from None
 
 
@@ -151,10 +152,3 @@ def _check_fit(checkpoint: Checkpoint, adapter: Adapter) -> None:
         if name not in names or checkpoint.shape(name) != wanted:
             has = list(checkpoint.shape(name)) if name in names else "no such weight"
             raise CheckpointMismatch(f"the {adapter.kind} adapter changes {name!r} of shape {list(wanted)}: {has}")
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    result = 1
-    for size in shape:
-        result *= size
-    return result

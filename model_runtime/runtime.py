@@ -6,6 +6,7 @@ decoding loop) and holds no algorithm of its own.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -194,16 +195,10 @@ def _model_info(
         digest = read_record(path).digest if path.is_dir() else ""
     except CheckpointError:
         digest = ""  # a folder that we did not convert has no record
-    parameters = 0
-    for shape in expected_shapes(config).values():
-        size = 1
-        for extent in shape:
-            size *= extent
-        parameters += size
     return ModelInfo(
         name=name,
         architecture=config.architecture,
-        parameters=parameters,
+        parameters=sum(math.prod(shape) for shape in expected_shapes(config).values()),
         vocabulary=config.vocab_size,
         context_length=config.max_position,
         device=str(placement.device),
