@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from model_runtime.training.samples import SampleStream
 
 HELD_OUT_SEED = 20
+PLAIN_HELD_OUT_TOKENS = 4000
 QUICK_PER_KIND = 8
 """Held-out samples of each kind whose loss is watched during a run."""
 
@@ -33,6 +35,10 @@ def register(subparsers: Any) -> None:
 
     heal = subparsers.add_parser("heal", help="stage 0: teach the base to end its infills and to follow edit requests")
     _add_training_flags(heal, steps=400, first_layer=8, learning_rate=3e-4)
+    heal.add_argument(
+        "--plain-tokens", type=int, default=250, help="ordinary text a batch, kept near the base's distribution"
+    )
+    heal.add_argument("--start", type=Path, default=None, help="an exported healing adapter to begin from")
     heal.set_defaults(run_command=run_heal)
 
     mask = subparsers.add_parser("mask", help="stage 1: a gated adapter that drafts masked blocks over a frozen base")
@@ -97,14 +103,19 @@ def run_data(args: argparse.Namespace) -> int:
 
 def run_heal(args: argparse.Namespace) -> int:
     """`heal`."""
-    from model_runtime.training.card import write_card
-    from model_runtime.training.heal import RunLimits, heal, prepare_network
+    from model_runtime.adapters import read_adapter
+    from model_runtime.training.card import add_figures, write_card
+    from model_runtime.training.heal import RunLimits, heal, held_out_drift, prepare_network, start_from
 
     setting = _prepare_run(args)
     network = prepare_network(setting.base, setting.config)
+    if args.start is not None:
+        start_from(network, read_adapter(args.start))
     limits = RunLimits(max_minutes=args.minutes)
     trainer = heal(network, setting.stream, setting.held_out, setting.config, args.run, limits, note)
     write_card(args.run, "healing", setting.config, trainer.progress, setting.sources, args.argv)
+    figures = held_out_drift(network, setting.held_out_plain, setting.config)
+    add_figures(args.run / "card.json", f"ordinary held-out text at step {trainer.progress.step}", figures)
     return 0
 
 
@@ -188,6 +199,7 @@ class RunSetting:
     config: TrainConfig
     stream: SampleStream
     held_out: Sequence[Sample]
+    held_out_plain: Sequence[Sample]
     sources: Mapping[str, Any]
 
 
@@ -195,6 +207,7 @@ def _prepare_run(args: argparse.Namespace) -> RunSetting:
     from model_runtime.training.config import TrainConfig
     from model_runtime.training.data.shards import data_digest, read_shards
     from model_runtime.training.evaluate import held_out_samples
+    from model_runtime.training.retention import plain_samples
     from model_runtime.training.samples import SampleMaker, SampleStream
 
     _set_threads(args)
@@ -208,14 +221,25 @@ def _prepare_run(args: argparse.Namespace) -> RunSetting:
         learning_rate=args.learning_rate,
         seed=args.seed,
         precision=args.precision,
+        plain_tokens=getattr(args, "plain_tokens", 0),
+        start=_digest(getattr(args, "start", None)),
     )
     base = _base_path(args)
-    maker = SampleMaker(_tokenizer(base))
+    tokenizer = _tokenizer(base)
+    maker = SampleMaker(tokenizer)
     data = _data_folder(args)
     stream = SampleStream(list(read_shards(data, "train")), maker, config.mixture, config.seed)
-    held_out = held_out_samples(list(read_shards(data, "held_out")), maker, QUICK_PER_KIND, HELD_OUT_SEED)
+    unseen = list(read_shards(data, "held_out"))
+    held_out = held_out_samples(unseen, maker, QUICK_PER_KIND, HELD_OUT_SEED)
+    plain = plain_samples(unseen, tokenizer, random.Random(HELD_OUT_SEED), PLAIN_HELD_OUT_TOKENS)
     sources = {"base": base_identity(args.base, base), "data_digest": data_digest(data)}
-    return RunSetting(base, config, stream, held_out, sources)
+    return RunSetting(base, config, stream, held_out, plain, sources)
+
+
+def _digest(path: Path | None) -> str:
+    from model_runtime.conversion import hash_file
+
+    return hash_file(path).sha256 if path is not None else ""
 
 
 def _network_to_measure(args: argparse.Namespace, base: Path) -> tuple[TrainingNetwork, str, TrainConfig]:

@@ -16,6 +16,10 @@ class TrainConfig:
     batch_tokens: int = 1000
     epoch_steps: int = 0
     """Batches drawn before they repeat; 0 means never. Repeated batches reuse the frozen lower layers' states."""
+    plain_tokens: int = 0
+    """Tokens of ordinary text a batch, beside `batch_tokens`, held near the base's distribution (retention.py)."""
+    plain_weight: float = 1.0
+    """Of the mean divergence there, nats, in the loss."""
     first_layer: int = 8
     """Layers below it stay the base's: their forward needs no gradient."""
     rank: int = 16
@@ -28,6 +32,8 @@ class TrainConfig:
     gradient_clip: float = 1.0
     seed: int = 1
     precision: str = "bfloat16"
+    start: str = ""
+    """sha256 of the adapter the run begins from; empty: from nothing."""
     mixture: Mixture = field(default_factory=Mixture)
 
     def to_dict(self) -> dict[str, Any]:

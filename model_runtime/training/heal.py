@@ -15,12 +15,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from model_runtime.adapters import Adapter
 from model_runtime.checkpoint import open_checkpoint
+from model_runtime.errors import CheckpointMismatch
 from model_runtime.training.config import TrainConfig
 from model_runtime.training.curve import write_curve
-from model_runtime.training.loop import Trainer, learning_rate, stop_on_signals
+from model_runtime.training.loop import Progress, Trainer, learning_rate, stop_on_signals
 from model_runtime.training.network import TrainingNetwork
 from model_runtime.training.objective import Pack, Sample, pack, token_losses
+from model_runtime.training.retention import drift
 from model_runtime.training.samples import SampleStream
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -48,6 +51,23 @@ def prepare_network(base: Path, config: TrainConfig) -> TrainingNetwork:
     network = load_network(base, config.precision)
     network.attach_adapter(range(config.first_layer, network.config.num_layers), config.rank, config.alpha, config.seed)
     return network
+
+
+def start_from(network: TrainingNetwork, adapter: Adapter) -> None:
+    """Set the fresh factors to an exported adapter's; CheckpointMismatch unless rank, scale and linears agree."""
+    linears = dict(network.adapted_linears())
+    if set(linears) != set(adapter.factors):
+        raise CheckpointMismatch("the adapter to start from adapts other layers than this run")
+    with torch.no_grad():
+        for name, linear in linears.items():
+            assert linear.lora_a is not None and linear.lora_b is not None
+            factors = adapter.factors[name]
+            if linear.lora_a.shape != factors.a.shape or linear.scale != adapter.scale:
+                raise CheckpointMismatch(
+                    f"the adapter to start from has rank {adapter.rank} and alpha {adapter.alpha}: {name} differs"
+                )
+            linear.lora_a.copy_(factors.a)
+            linear.lora_b.copy_(factors.b)
 
 
 def adapter_parameters(network: TrainingNetwork) -> dict[str, nn.Parameter]:
@@ -85,6 +105,24 @@ def held_out_loss(network: TrainingNetwork, samples: Sequence[Sample], config: T
                 sums.setdefault(sample.kind, []).extend(own)
                 sums.setdefault("all", []).extend(own)
     return {kind: sum(values) / len(values) for kind, values in sorted(sums.items())}
+
+
+def held_out_drift(network: TrainingNetwork, samples: Sequence[Sample], config: TrainConfig) -> dict[str, float]:
+    """How far ordinary text moved from the base: mean divergence (nats a token), share of equal greedy choices."""
+    divergences: list[Tensor] = []
+    same: list[Tensor] = []
+    with torch.no_grad():
+        for group in groups_of(samples, config.batch_tokens):
+            batch = pack(group)
+            states = frozen_states(network, batch, config.first_layer)
+            divergence, agrees = drift(network, batch, config.first_layer, states)
+            divergences.append(divergence)
+            same.append(agrees.float())
+    return {
+        "tokens": sum(len(part) for part in same),
+        "divergence": round(float(torch.cat(divergences).mean()), 4),
+        "same_choice": round(float(torch.cat(same).mean()), 4),
+    }
 
 
 def groups_of(samples: Sequence[Sample], max_tokens: int) -> Iterator[list[Sample]]:
@@ -127,12 +165,7 @@ def heal(
                 _measure_held_out(network, held_out, trainer, report)
             _train_step(network, trainer, stream, kept_states)
             progress.seconds += time.monotonic() - begun
-            recent = progress.losses[-10:]
-            report(
-                f"step {progress.step}/{config.steps}  loss {progress.losses[-1]:.3f}"
-                f"  last ten {sum(recent) / len(recent):.3f}  rate {learning_rate(progress.step - 1, config):.1e}"
-                f"  {progress.tokens / progress.seconds:.0f} tokens/s"
-            )
+            report(_step_note(progress, config))
             if time.monotonic() - saved > limits.checkpoint_every_s:
                 save_run(trainer, folder)
                 saved = time.monotonic()
@@ -164,10 +197,32 @@ def _train_step(
         if config.epoch_steps:
             kept_states[number] = states
     losses = batch_losses(network, batch, config.first_layer, states)
-    trainer.step((losses * batch.weights).sum())
+    loss = (losses * batch.weights).sum()
+    if config.plain_tokens:
+        divergence = plain_drift(network, stream, number, config)
+        progress.drifts.append(round(float(divergence.detach()), 5))
+        loss = loss + config.plain_weight * divergence
+    trainer.step(loss)
     progress.tokens += batch.ids.numel()
     progress.targets += batch.targets.numel()
     progress.samples += len(samples)
+
+
+def _step_note(progress: Progress, config: TrainConfig) -> str:
+    recent, drifts = progress.losses[-10:], progress.drifts[-10:]
+    drift_note = f"  drift {sum(drifts) / len(drifts):.4f}" if drifts else ""
+    return (
+        f"step {progress.step}/{config.steps}  loss {progress.losses[-1]:.3f}"
+        f"  last ten {sum(recent) / len(recent):.3f}{drift_note}  rate {learning_rate(progress.step - 1, config):.1e}"
+        f"  {progress.tokens / progress.seconds:.0f} tokens/s"
+    )
+
+
+def plain_drift(network: TrainingNetwork, stream: SampleStream, number: int, config: TrainConfig) -> Tensor:
+    """Mean divergence from the base over the ordinary text of one batch, a scalar, nats."""
+    batch = pack(stream.plain(number, config.plain_tokens))
+    divergence, _ = drift(network, batch, config.first_layer, frozen_states(network, batch, config.first_layer))
+    return divergence.mean()
 
 
 def save_run(trainer: Trainer, folder: Path) -> None:

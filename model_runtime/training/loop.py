@@ -43,7 +43,9 @@ class Progress:
     targets: int = 0
     samples: int = 0
     losses: list[float] = field(default_factory=list)
-    """Weighted mean loss a scored token, one value a step."""
+    """What was minimised, one value a step."""
+    drifts: list[float] = field(default_factory=list)
+    """Of it, the divergence from the base on ordinary text, nats a token, where a stage has one."""
     held_out: list[list[float]] = field(default_factory=list)
     """[step, loss] pairs."""
 

@@ -16,6 +16,7 @@ from model_runtime.training.data.edits import EditPair, draw_edit
 from model_runtime.training.data.fim import ContextWidths, Hole, draw_hole
 from model_runtime.training.data.packages import SourceFile
 from model_runtime.training.objective import Sample
+from model_runtime.training.retention import plain_samples
 
 MAX_PROMPT_TOKENS = 300
 MAX_TARGET_TOKENS = 110
@@ -38,14 +39,14 @@ class SampleMaker:
     """Tokenises holes and edits of one vocabulary, in the layouts of model_runtime.prompts."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._specials = Specials.of(tokenizer)
 
     def infill(self, hole: Hole, *, suffix_first: bool) -> Sample:
         """The hole as a sample: its middle and the end token are to be learned."""
         layout: InfillLayout = "suffix-first" if suffix_first else "prefix-first"
-        encode = self._tokenizer.encode
-        prompt = infill_ids(self._tokenizer, encode(hole.prefix), encode(hole.suffix), layout=layout)
+        encode = self.tokenizer.encode
+        prompt = infill_ids(self.tokenizer, encode(hole.prefix), encode(hole.suffix), layout=layout)
         target = [*encode(hole.middle), self._specials.end_of_text]
         kind = "suffix_first" if suffix_first else "prefix_first"
         lines = "multi" if hole.is_multi_line else "single"
@@ -54,8 +55,8 @@ class SampleMaker:
     def edit(self, pair: EditPair) -> Sample:
         """The pair as a sample: the edited text, the closing fence and the end of the turn are to be learned."""
         before, after = pair.before.rstrip("\n"), pair.after.rstrip("\n")
-        prompt = edit_ids(self._tokenizer, before, pair.instruction, language=pair.language)
-        target = [*self._tokenizer.encode(f"{after}\n{FENCE}"), self._specials.im_end]
+        prompt = edit_ids(self.tokenizer, before, pair.instruction, language=pair.language)
+        target = [*self.tokenizer.encode(f"{after}\n{FENCE}"), self._specials.im_end]
         return Sample((*prompt, *target), len(prompt), "edit")
 
 
@@ -86,6 +87,11 @@ class SampleStream:
             if samples and total > max_tokens:
                 return samples
             samples.append(sample)
+
+    def plain(self, number: int, max_tokens: int) -> list[Sample]:
+        """Ordinary text of batch `number`, for the retention loss: as many pieces as fit `max_tokens`."""
+        rng = random.Random(f"{self._seed}:{number}:plain")
+        return plain_samples(self._sources, self._maker.tokenizer, rng, max_tokens)
 
     def draw(self, rng: random.Random) -> Sample:
         """One sample; tries until a file offers one that is short enough."""

@@ -239,7 +239,8 @@ def test_command_line_trains_evaluates_and_exports(
     figures = json.loads(capsys.readouterr().out)
     assert figures["edit"]["cases"] == 2 and 0 <= figures["prefix_first/single"]["similarity"] <= 1
     assert list(json.loads(Path(card_path).read_text(encoding="utf-8"))["figures"]) == [
-        "adapter healing.safetensors, 2 held-out cases of each kind, seed 21"
+        "adapter healing.safetensors, 2 held-out cases of each kind, seed 21",
+        "ordinary held-out text at step 2",
     ]
 
 

@@ -22,7 +22,7 @@ CHARS_PER_TOKEN = 3.3
 
 HoleKind = Literal["line", "mid_line", "lines", "node", "empty"]
 
-HOLE_SHARES: dict[HoleKind, float] = {"line": 0.30, "mid_line": 0.35, "lines": 0.20, "node": 0.12, "empty": 0.03}
+HOLE_SHARES: dict[HoleKind, float] = {"line": 0.25, "mid_line": 0.30, "lines": 0.27, "node": 0.15, "empty": 0.03}
 MAX_HOLE_CHARS = 320
 MAX_HOLE_LINES = 6
 PROSE_DROP = 0.8
