@@ -58,7 +58,7 @@ class Filtered:
 def filter_completion(
     text: str, place: Place, *, is_multi_line: bool, indent_unit: str, tree: SyntaxTree | None
 ) -> Filtered:
-    """Every rule in order; `tree` is the parse of `place.before + place.after`."""
+    """Every rule in order; `tree` is the parse of `place.before + place.after`, or of a part with the cursor inside."""
     text = cut_template_tokens(text)
     if not is_multi_line:
         if text.startswith("\n") and place.line_before.strip():
@@ -221,16 +221,21 @@ def _repeats_line_above(text: str, place: Place) -> bool:
 def keep_parsable(text: str, place: Place, tree: SyntaxTree) -> str:
     """The longest run of leading lines that leaves no more syntax errors than the buffer has without it, or "".
 
-    The line being typed is mostly broken before the completion; so the buffer without that line counts too.
+    `tree` is the parse of the buffer or of a part of it. The line being typed is mostly broken before the completion;
+    so the buffer without that line counts too.
     """
-    start, end = tree.region_around(len(place.before))
-    near = Place(place.before[start:], place.after[: end - len(place.before)])
-    near_tree = tree.reparsed_region(start, end)
-    text_kept = _longest_parsable(text, near, near_tree)
+    cursor = len(place.before)
+    near_tree = tree.part(*tree.region_around(cursor, cursor))
+    text_kept = _longest_parsable(text, _part_of(place, near_tree), near_tree)
     if not text_kept or near_tree.count_errors() == 0:
         return text_kept
     # In a region that was broken before, an error may also appear further away.
-    return _longest_parsable(text_kept, place, tree)
+    return _longest_parsable(text_kept, _part_of(place, tree), tree)
+
+
+def _part_of(place: Place, tree: SyntaxTree) -> Place:
+    """The place within the parsed part."""
+    return Place(place.before[tree.origin :], place.after[: tree.end - len(place.before)])
 
 
 def _longest_parsable(text: str, place: Place, tree: SyntaxTree) -> str:

@@ -6,10 +6,13 @@ Owns the choice of lines. It does not know documents, positions, tokens or the m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from seedls.syntax import SyntaxTree
 
 _IMPORT_STARTS = ("import ", "from ", "#include", "use ", "const ", "package ", "using ")
+_IMPORTS_WITHIN = 20_000
+"""Characters at the beginning of a file that are searched for imports."""
 _MAX_HEAD_SHARE = 0.3
 """Part of the prefix budget that imports and enclosing signatures may take when they are out of the window."""
 
@@ -59,12 +62,19 @@ def _far_head(text: str, start: int, offset: int, budget: int, tree: SyntaxTree 
     signatures = [_line_at(text, begin) for begin in _open_scopes(text, offset, tree) if begin < start]
     chosen: list[str] = []
     used = sum(map(len, signatures))
-    for line in text[: min(start, 20_000)].splitlines(keepends=True):
-        if line.startswith(_IMPORT_STARTS) and line.endswith("\n") and used + len(line) <= budget:
+    for line in _import_lines(text[: min(start, _IMPORTS_WITHIN)]):
+        if used + len(line) <= budget:
             chosen.append(line)
             used += len(line)
     head = "".join(chosen + signatures)
     return head if len(head) <= budget else ""
+
+
+@lru_cache(maxsize=4)
+def _import_lines(head: str) -> tuple[str, ...]:
+    """Whole import lines of a file's beginning, which rarely changes while typing below it."""
+    lines = head.splitlines(keepends=True)
+    return tuple(line for line in lines if line.startswith(_IMPORT_STARTS) and line.endswith("\n"))
 
 
 def _open_scopes(text: str, offset: int, tree: SyntaxTree | None) -> list[int]:

@@ -19,7 +19,8 @@ from seedls.engine import Engine, EngineFactory
 from seedls.metrics import Metrics
 from seedls.scheduler import Scheduler
 from seedls.settings import Settings, resolve_settings
-from seedls.syntax import SyntaxTree, parse
+from seedls.syntax import SyntaxTree
+from seedls.syntax_cache import TreeCache
 from seedls.text_edits import EditAbilities
 
 _log = logging.getLogger("seedls")
@@ -94,7 +95,7 @@ class Session:
         self.num_recoveries = 0
         """Times the model was loaded again because it broke, since the user last asked for it."""
         self._layers: dict[str, Mapping[str, Any]] = {}
-        self._trees: dict[str, SyntaxTree] = {}
+        self._trees: dict[str, TreeCache] = {}
 
     def set_options(self, layer: str, options: Any) -> list[str]:
         """Replace one layer of options (`initialize`, `configuration`); returns the complaints."""
@@ -103,16 +104,15 @@ class Session:
         self.settings, complaints = resolve_settings(*(self._layers[name] for name in order if name in self._layers))
         return complaints
 
-    def tree_for(self, snapshot: DocumentSnapshot, text: str) -> SyntaxTree | None:
-        """The parse of a document's normalised text, reusing the last one of the same document."""
-        cached = self._trees.get(snapshot.uri)
-        if cached is not None and cached.language_id == snapshot.language_id:
-            tree: SyntaxTree | None = cached.reparsed(text)
-        else:
-            tree = parse(snapshot.language_id, text)
-        if tree is not None:
-            self._trees[snapshot.uri] = tree
-        return tree
+    def tree_for(self, snapshot: DocumentSnapshot, text: str, start: int, end: int) -> SyntaxTree | None:
+        """A parse of a document's normalised text that holds [start, end) and what is around it.
+
+        Of a long document it is only a part: parsing it all would cost milliseconds a keystroke.
+        """
+        cache = self._trees.get(snapshot.uri)
+        if cache is None or cache.language_id != snapshot.language_id:
+            cache = self._trees[snapshot.uri] = TreeCache(snapshot.language_id)
+        return cache.tree(text, start, end)
 
     def forget(self, uri: str) -> None:
         """Drop everything about a closed document."""

@@ -155,7 +155,7 @@ def _with_texts(session: Session, ask: Ask, snapshot: DocumentSnapshot) -> _Scen
             start, end = chosen
             lead = ask.selected.text
     place = Place(normal.text[:start] + lead, normal.text[end:])
-    tree = session.tree_for(snapshot, normal.text)
+    tree = session.tree_for(snapshot, normal.text, start, end)
     if tree is not None and not ask.is_invoked:
         if not session.settings.completion_in_comments and tree.is_in_comment(start):
             raise Quiet("quiet", "the cursor is in a comment")
@@ -265,9 +265,18 @@ def _filtered(session: Session, scene: _Scene, result: CompletionResult) -> Filt
     is_multi_line = _is_multi_line(scene)
     if text == result.text and result.finish_reason in ("deadline", "length") and is_multi_line:
         text = drop_unfinished_line(text)
-    tree = scene.tree.reparsed(scene.place.before + scene.place.after) if scene.tree is not None else None
     unit = indent_unit(scene.normal.text)
+    tree = _tree_with_lead(scene)
     return filter_completion(text, scene.place, is_multi_line=is_multi_line, indent_unit=unit, tree=tree)
+
+
+def _tree_with_lead(scene: _Scene) -> SyntaxTree | None:
+    """The parse of the text with the selected menu entry in it."""
+    tree = scene.tree
+    if tree is None or not scene.lead:
+        return tree
+    extended = scene.place.before + scene.place.after
+    return tree.reparsed(extended[tree.origin : tree.end + len(extended) - len(scene.normal.text)])
 
 
 def _suggestions(scene: _Scene, texts: list[str], completion_id: str) -> Suggestions:

@@ -51,7 +51,7 @@ def _refactorings(
 ) -> list[types.CodeAction]:
     normal = NormalisedText(snapshot.text)
     start, end = map(normal.from_original, snapshot.offsets_at(span))
-    tree = session.tree_for(snapshot, normal.text)
+    tree = session.tree_for(snapshot, normal.text, start, end)
     target = target_of(normal.text, start, end, tree)
     if target is None:
         return []
@@ -97,9 +97,9 @@ def _fixes(
     """One fix for each reported problem, on the function around it or else its lines."""
     actions = []
     normal = NormalisedText(snapshot.text)
-    tree = session.tree_for(snapshot, normal.text)
     for diagnostic in list(diagnostics)[:_MAX_FIXES] if isinstance(diagnostics, (list, tuple)) else []:
         start, end = map(normal.from_original, snapshot.offsets_at(diagnostic.range))
+        tree = session.tree_for(snapshot, normal.text, start, end)
         function = tree.enclosing_function(start, end) if tree is not None else None
         if function is not None:
             target = _from_line_start(normal.text, Target(function.start, function.end, function.name))

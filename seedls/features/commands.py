@@ -106,7 +106,7 @@ def _custom_action(ls: SeedlsServer, raw: Any) -> ActionData:
         raise ValueError(f"{uri!r} is not an open document")
     normal = NormalisedText(snapshot.text)
     start, end = map(normal.from_original, snapshot.offsets_at(_range(request.get("range"))))
-    target = target_of(normal.text, start, end, ls.session.tree_for(snapshot, normal.text))
+    target = target_of(normal.text, start, end, ls.session.tree_for(snapshot, normal.text, start, end))
     if target is None:
         raise ValueError("there is nothing to rewrite: select some code, or put the cursor into a function")
     if target.end - target.start > ls.session.settings.edit_max_characters:

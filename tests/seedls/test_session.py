@@ -78,10 +78,10 @@ def test_secrets_are_excluded_by_default(path: str, excluded: bool) -> None:
 def test_trees_are_kept_for_a_document_and_forgotten_with_it() -> None:
     session = _session()
     snapshot = session.documents.open(types.TextDocumentItem("file:///a", "python", 1, "x = 1\n"))
-    first = session.tree_for(snapshot, "x = 1\n")
-    assert session.tree_for(snapshot, "x = 1\n") is first
+    first = session.tree_for(snapshot, "x = 1\n", 0, 0)
+    assert session.tree_for(snapshot, "x = 1\n", 0, 0) is first
     session.forget("file:///a")
     assert session.documents.get("file:///a") is None
-    assert session.tree_for(snapshot, "x = 1\n") is not first
+    assert session.tree_for(snapshot, "x = 1\n", 0, 0) is not first
     other = session.documents.open(types.TextDocumentItem("file:///a", "cobol", 1, "x"))
-    assert session.tree_for(other, "x") is None
+    assert session.tree_for(other, "x", 0, 0) is None
