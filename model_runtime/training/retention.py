@@ -84,7 +84,7 @@ def drift(network: TrainingNetwork, batch: Pack, first_layer: int, states: Tenso
     """
     upper = range(first_layer, network.config.num_layers)
     with torch.no_grad():
-        gate = torch.zeros(1, 1, 1, dtype=states.dtype)  # every row without the adapter: the base itself
+        gate = torch.zeros(1, 1, 1, dtype=network.head.dtype)  # every row without the adapter: the base itself
         hidden = network.run_layers(states, batch.positions, batch.mask, gate=gate, layers=upper)
         base = functional.log_softmax(network.logits(hidden[0, batch.rows]), dim=-1)
     hidden = network.run_layers(states, batch.positions, batch.mask, layers=upper)

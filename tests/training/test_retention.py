@@ -52,8 +52,9 @@ def test_ordinary_text_has_no_end_token_and_keeps_the_budget(sources: list[Sourc
     assert kinds == {"plain", "chat"}
 
 
-def test_no_drift_without_training_and_gradient_only_into_the_adapter(tiny_base: Path) -> None:
-    network = prepare_network(tiny_base, CONFIG)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_no_drift_without_training_and_gradient_only_into_the_adapter(tiny_base: Path, precision: str) -> None:
+    network = prepare_network(tiny_base, replace(CONFIG, precision=precision))
     batch = pack([Sample(tuple(range(5, 40)), 4, "plain")])
     states = frozen_states(network, batch, CONFIG.first_layer)
     divergence, same = drift(network, batch, CONFIG.first_layer, states)
