@@ -86,7 +86,7 @@ def _parser_for(language_id: str) -> Parser | None:
 
 
 class SyntaxTree:
-    """The parse of a text, or of a part of it that begins at `origin`. Immutable; `reparsed` reuses what did not change.
+    """The parse of a text, or of a part of it from `origin` on. Immutable; `reparsed` reuses what did not change.
 
     Offsets that go in and come out count characters of the whole text; those outside of the part are clamped into it.
     """
