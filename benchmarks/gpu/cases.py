@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from model_runtime.kernels import Kernels, reference
-from model_runtime.kernels.formats import LowRank, quantize_int4, quantize_int8
+from model_runtime.kernels.formats import LowRank, pack_token_set, quantize_int4, quantize_int8
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +161,10 @@ class CaseBuilder:
         mask_id = self.shape.vocabulary - 1
         canvas = torch.full((self.rows,), mask_id, dtype=torch.int32, device=self.device)
         thresholds = torch.tensor([0.9, 0.9], device=self.device)
+        forbidden = pack_token_set(torch.tensor([mask_id], device=self.device), self.shape.vocabulary)
         # One set: the head's weights alone are larger than the chip's cache at the shipped sizes.
         weight = self._weight(kind, self.shape.vocabulary, self.shape.hidden)
-        sets = [(self.random(self.rows, self.shape.hidden), weight, canvas, thresholds, mask_id, mask_id)]
+        sets = [(self.random(self.rows, self.shape.hidden), weight, canvas, thresholds, mask_id, forbidden)]
         num_bytes = _bytes(*sets[0])
         return self._case(
             "head_argmax",

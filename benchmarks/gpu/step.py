@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.gpu.cases import Shape
 from model_runtime.kernels import Kernels, reference
-from model_runtime.kernels.formats import quantize_int8
+from model_runtime.kernels.formats import pack_token_set, quantize_int8
 
 
 class RandomDecoder:
@@ -43,6 +43,7 @@ class RandomDecoder:
         self.state = torch.tensor([context, rows // 4, rows], dtype=torch.int32, device=device)
         self.mask_id = shape.vocabulary - 1
         self.canvas = torch.full((rows,), self.mask_id, dtype=torch.int32, device=device)
+        self.forbidden = pack_token_set(torch.tensor([self.mask_id], device=device), shape.vocabulary)
         self.thresholds = torch.tensor([0.9, 0.9], device=device)
 
     def num_bytes(self) -> int:
@@ -63,4 +64,4 @@ class RandomDecoder:
             x, residual = kernels.rms_norm(x, self.norm, 1e-6, residual)
             x = linear(kernels.swiglu(linear(x, layer["gate_up"])), layer["down"])
         x, _ = kernels.rms_norm(x, self.norm, 1e-6, residual)
-        return kernels.head_argmax(x, self.head, self.canvas, self.thresholds, self.mask_id, self.mask_id)
+        return kernels.head_argmax(x, self.head, self.canvas, self.thresholds, self.mask_id, self.forbidden)

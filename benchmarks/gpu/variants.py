@@ -40,4 +40,4 @@ def variants(bf16: bool) -> list[Variant]:
         for bits in (16, 8, 4)
         for rows in (1, 2, 4)
     ]
-    return [*found, Variant("canvas", (element,))]
+    return [*found, Variant("commit_run", (element,)), Variant("canvas", (element,))]

@@ -10,6 +10,7 @@ cannot be compiled falls back by itself with one log line. Knows no model. Impor
     swiglu             cuda/swiglu.cu            silu(gate) * up
     linear_*           cuda/linear_*.cu          16-, 8-, 4-bit weights + bias + gated low-rank adapter
     head_argmax        cuda/head_argmax.cu       head + softmax + argmax + commit decision
+    commit_run         cuda/commit_run.cu        accepted run + next step's rows
     canvas_*           cuda/canvas.cu            mask again, insert, delete
 """
 
@@ -36,6 +37,7 @@ MODULES = {
     "linear_int8": "linear_int8",
     "linear_int4": "linear_int4",
     "head_argmax": "head_argmax",
+    "commit_run": "commit_run",
     "canvas_renoise": "canvas",
     "canvas_rebuild": "canvas",
     "canvas_insert": "canvas",
@@ -90,6 +92,7 @@ class Kernels:
         self.linear_int8 = self.operations["linear_int8"]
         self.linear_int4 = self.operations["linear_int4"]
         self.head_argmax = self.operations["head_argmax"]
+        self.commit_run = self.operations["commit_run"]
         self.canvas_renoise = self.operations["canvas_renoise"]
         self.canvas_rebuild = self.operations["canvas_rebuild"]
         self.canvas_insert = self.operations["canvas_insert"]

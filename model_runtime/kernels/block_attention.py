@@ -18,13 +18,18 @@ from model_runtime.kernels.launch import (
 
 HEAD_DIMS = (64, 128)
 _MIN_KEYS_PER_SPLIT = 256
-"""Below this a split costs more in combining than it saves; the same constant as in the kernel."""
+"""Below this a split costs more in combining than it saves; a multiple of every key tile."""
 _MAX_SPLITS = 64
 
 
 def shared_bytes(head_dim: int) -> int:
     """Two stages of a key tile and a value tile, rows padded by 16 bytes."""
     return 2 * 2 * (4096 // head_dim) * (head_dim + 8) * 2
+
+
+def keys_per_split(capacity: int) -> int:
+    """Keys of one split. From the capacity alone: sums must not be cut elsewhere when a forward has other rows."""
+    return _MIN_KEYS_PER_SPLIT * divide_up(capacity, _MIN_KEYS_PER_SPLIT * _MAX_SPLITS)
 
 
 def block_attention(
@@ -51,8 +56,8 @@ def block_attention(
     num_warps = 1 if num_queries <= 16 else 2 if num_queries <= 32 else 4
     query_tile = 16 * num_warps
     num_tiles = divide_up(num_queries, query_tile)
-    wanted = 2 * backend.num_multiprocessors // (kv_heads * num_tiles)
-    splits = max(1, min(wanted, divide_up(capacity, _MIN_KEYS_PER_SPLIT), _MAX_SPLITS))
+    num_keys = keys_per_split(capacity)
+    splits = divide_up(capacity, num_keys)
 
     out = backend.empty((rows, heads, head_dim), q.dtype)
     partial_acc = backend.empty((kv_heads * num_tiles, splits, query_tile, head_dim), torch.float32)
@@ -65,7 +70,7 @@ def block_attention(
         block=(32 * num_warps, 1, 1),
         shared_bytes=shared_bytes(head_dim),
     )
-    sizes = [np.int32(value) for value in (rows, heads, kv_heads, capacity)]
+    sizes = [np.int32(value) for value in (rows, heads, kv_heads, capacity, num_keys)]
     tensors = [q, k_cache, v_cache, state, out, partial_acc, partial_stats, backend.counters(kv_heads * num_tiles)]
     backend.launch(launch, [*tensors, *sizes, np.float32(scale * math.log2(math.e))])
     return out

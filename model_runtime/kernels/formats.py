@@ -79,3 +79,20 @@ def dequantize_int4(weight: Int4Weight) -> torch.Tensor:
     nibbles[..., list(_NIBBLE_ORDER)] = ordered
     groups = (nibbles.view(num_out, num_words // 4, INT4_GROUP) - 8).float()
     return (groups * weight.scales.float()[..., None]).view(num_out, num_words * 8)
+
+
+def pack_token_set(token_ids: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """int32 [ceil(vocabulary / 32)] on the device of `token_ids` (F,): bit i % 32 of word i / 32 is set for token i.
+
+    Ids outside the vocabulary are left out.
+    """
+    members = torch.zeros(-(-vocabulary // 32) * 32, dtype=torch.int64, device=token_ids.device)
+    members[token_ids[(token_ids >= 0) & (token_ids < vocabulary)].long()] = 1
+    words = (members.view(-1, 32) << torch.arange(32, device=token_ids.device)).sum(-1)
+    return torch.where(words >= 1 << 31, words - (1 << 32), words).to(torch.int32)
+
+
+def unpack_token_set(words: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """bool [vocabulary], true for the tokens of a `pack_token_set`."""
+    bits = words.long()[:, None] >> torch.arange(32, device=words.device) & 1
+    return bits.view(-1)[:vocabulary].bool()

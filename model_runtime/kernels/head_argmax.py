@@ -31,7 +31,7 @@ def head_argmax(
     canvas: torch.Tensor,
     thresholds: torch.Tensor,
     mask_id: int,
-    forbidden_id: int = -1,
+    forbidden: torch.Tensor | None = None,
 ) -> HeadResult:
     """See `reference.head_argmax`. hidden: [rows, width]; weight: [vocabulary, width] in any format."""
     rows, num_in = hidden.shape
@@ -40,6 +40,8 @@ def head_argmax(
     check_tensor("canvas", canvas, (rows,), torch.int32, backend.device, alignment=4)
     check_tensor("thresholds", thresholds, (2,), torch.float32, backend.device, alignment=4)
     bits, vocabulary, pointers = _check_weight(backend, weight, num_in, hidden.dtype)
+    if forbidden is not None:
+        check_tensor("forbidden", forbidden, (divide_up(vocabulary, 32),), torch.int32, backend.device, alignment=4)
 
     tiles = min(row_tiles(rows), _MAX_ROW_TILES)
     out_tiles = 2
@@ -62,8 +64,8 @@ def head_argmax(
         block=(32 * _NUM_WARPS, 1, 1),
     )
     outputs = [tokens, probabilities, current, next_canvas, status, partial, current_logits, backend.counters(1)]
-    sizes = [np.int32(value) for value in (rows, vocabulary, num_in, mask_id, forbidden_id)]
-    backend.launch(launch, [hidden, *pointers, canvas, thresholds, *outputs, *sizes])
+    sizes = [np.int32(value) for value in (rows, vocabulary, num_in, mask_id)]
+    backend.launch(launch, [hidden, *pointers, canvas, thresholds, *outputs, forbidden, *sizes])
     return HeadResult(tokens, probabilities, current, next_canvas, status)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from model_runtime.kernels.formats import Int4Weight, Int8Weight, LowRank, dequantize_int4
+from model_runtime.kernels.formats import Int4Weight, Int8Weight, LowRank, dequantize_int4, unpack_token_set
 
 Weight = torch.Tensor | Int8Weight | Int4Weight
 
@@ -184,17 +184,17 @@ def head_argmax(
     canvas: torch.Tensor,
     thresholds: torch.Tensor,
     mask_id: int,
-    forbidden_id: int = -1,
+    forbidden: torch.Tensor | None = None,
 ) -> HeadResult:
     """Head, softmax, best token and commit decision. hidden: [rows, width]; weight: [vocabulary, width].
 
     canvas: int32 [rows], the token each row predicts as it stands now: `mask_id` where it is still masked, -1 where
-    the row decides nothing (causal rows, padding). thresholds: float32 [2] = (commit, revise). `forbidden_id` (the mask
-    itself, usually) is never predicted.
+    the row decides nothing (causal rows, padding). thresholds: float32 [2] = (commit, revise). `forbidden`, of
+    `formats.pack_token_set`: tokens never predicted (the mask itself, usually).
     """
     logits = hidden.float() @ dequantize(weight, hidden.dtype).T
-    if forbidden_id >= 0:
-        logits[:, forbidden_id] = float("-inf")
+    if forbidden is not None:
+        logits = logits.masked_fill(unpack_token_set(forbidden, logits.shape[1]), float("-inf"))
     tokens = logits.argmax(-1)
     probabilities = logits.softmax(-1)
     best = probabilities.gather(1, tokens[:, None])[:, 0]
@@ -222,6 +222,65 @@ def commit_decision(
     decided = torch.where(takes, tokens, canvas)
     counts = [int((decided == mask_id).sum()), int((decided != canvas).sum())]
     return decided, torch.tensor(counts, dtype=torch.int32, device=canvas.device)
+
+
+@dataclass(frozen=True, slots=True)
+class StepMemory:
+    """What a denoising step reads and leaves behind, for up to R rows; fixed addresses, so a step can be replayed."""
+
+    ids: torch.Tensor
+    """int32 [R]: the rows' tokens: the anchor, guesses, masks, zeros."""
+    judged: torch.Tensor
+    """int32 [R]: the guess that stands behind row i and is judged by it; -1 where there is none."""
+    gate: torch.Tensor
+    """float32 [R]: 1 for masks, 0 for every other row."""
+    state: torch.Tensor
+    """int32 [3], see the module."""
+    accept: torch.Tensor
+    """float32 [1]: a guess is accepted from this fraction of the best token's probability on; above 1 only when it is
+    the best token."""
+    result: torch.Tensor
+    """int32 [4 + 3 R]: accepted guesses, length, causal rows and rows of the step; then the head's tokens,
+    probabilities and current probabilities (floats as their bits)."""
+
+
+def commit_run(
+    tokens: torch.Tensor,
+    probabilities: torch.Tensor,
+    current_probabilities: torch.Tensor,
+    step: StepMemory,
+    capacity: int,
+    mask_id: int,
+) -> None:
+    """Commit the longest run of accepted guesses and the token behind it; leave the next step's rows in `step`.
+
+    The first three are `HeadResult`'s, [R], the head having judged `step.judged`. The next anchor is the token behind
+    the run. The next guesses are the tokens the rows behind it chose: the masks' where every guess was accepted, else
+    those of the refused guesses. As many masks follow as before, as far as `capacity` and R allow.
+    """
+    length, num_causal, num_rows = step.state.tolist()
+    num_guesses, num_masks, rows = num_causal - 1, num_rows - num_causal, len(tokens)
+    threshold = float(step.accept)
+    judged = step.judged[:num_guesses]
+    if threshold > 1.0:
+        is_refused = judged != tokens[:num_guesses]
+    else:
+        is_refused = current_probabilities[:num_guesses] < threshold * probabilities[:num_guesses]
+    accepted = int(is_refused.int().argmax()) if bool(is_refused.any()) else num_guesses
+    heads = [tokens, probabilities.view(torch.int32), current_probabilities.view(torch.int32)]
+    counts = torch.tensor([accepted, length, num_causal, num_rows], dtype=torch.int32, device=tokens.device)
+    step.result.copy_(torch.cat([counts, *heads]))
+
+    length += 1 + accepted
+    room = max(1, min(rows, capacity - length))
+    num_guesses = min(num_masks if accepted == num_guesses else num_guesses - accepted, room - 1)
+    num_masks = min(num_masks, room - 1 - num_guesses)
+    num_causal, num_rows = 1 + num_guesses, 1 + num_guesses + num_masks
+    step.ids.zero_()[:num_causal] = tokens[accepted : accepted + num_causal]
+    step.ids[num_causal:num_rows] = mask_id
+    step.judged.fill_(-1)[:num_guesses] = tokens[accepted + 1 : accepted + num_causal]
+    step.gate.zero_()[num_causal:num_rows] = 1.0
+    step.state.copy_(torch.tensor([length, num_causal, num_rows], dtype=torch.int32))
 
 
 def canvas_renoise(

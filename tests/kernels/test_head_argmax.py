@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_runtime.kernels import reference
-from model_runtime.kernels.formats import Int4Weight, Int8Weight, quantize_int4, quantize_int8
+from model_runtime.kernels.formats import (
+    Int4Weight,
+    Int8Weight,
+    pack_token_set,
+    quantize_int4,
+    quantize_int8,
+    unpack_token_set,
+)
 from model_runtime.kernels.head_argmax import head_argmax
 from tests.cuda_emulation.backend import EmulationBackend
 from tests.kernels.comparison import random
@@ -36,12 +43,14 @@ def check(
     canvas: torch.Tensor,
     thresholds: tuple[float, float],
     mask_id: int = MASK,
-    forbidden_id: int = MASK,
+    never: tuple[int, ...] = (MASK,),
 ) -> reference.HeadResult:
     hidden, canvas = backend.place(hidden), backend.place(canvas.to(torch.int32))
     limits = backend.place(torch.tensor(thresholds))
-    actual = head_argmax(backend, hidden, weight, canvas, limits, mask_id, forbidden_id)
-    expected = reference.head_argmax(hidden, weight, canvas, limits, mask_id, forbidden_id)
+    vocabulary = len(weight.values if isinstance(weight, Int8Weight) else getattr(weight, "packed", weight))
+    forbidden = backend.place(pack_token_set(torch.tensor(never), vocabulary)) if never else None
+    actual = head_argmax(backend, hidden, weight, canvas, limits, mask_id, forbidden)
+    expected = reference.head_argmax(hidden, weight, canvas, limits, mask_id, forbidden)
     assert actual.tokens.tolist() == expected.tokens.tolist()
     torch.testing.assert_close(actual.probabilities, expected.probabilities, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(actual.current_probabilities, expected.current_probabilities, rtol=1e-4, atol=1e-6)
@@ -96,12 +105,29 @@ def test_forbidden_token_is_never_predicted(emulation: EmulationBackend, dtype: 
     hidden[0, 0] = 8.0
     placed = emulation.place(weight)
     assert check(emulation, hidden, placed, torch.tensor([MASK]), (0.5, 2.0)).tokens.tolist() == [9]
-    assert check(emulation, hidden, placed, torch.tensor([1]), (0.5, 2.0), forbidden_id=-1).tokens.tolist() == [MASK]
+    assert check(emulation, hidden, placed, torch.tensor([1]), (0.5, 2.0), never=()).tokens.tolist() == [MASK]
+
+
+def test_a_set_of_tokens_is_never_predicted(emulation: EmulationBackend, dtype: torch.dtype) -> None:
+    """Every token but one, words of 32 bits through and through, the last one short."""
+    vocabulary, allowed = 101, 95
+    weight = emulation.place(random(vocabulary, 32, dtype=dtype))
+    never = tuple(token for token in range(vocabulary) if token != allowed)
+    result = check(emulation, random(3, 32, dtype=dtype), weight, torch.tensor([MASK, 7, -1]), (0.5, 2.0), never=never)
+    assert result.tokens.tolist() == [allowed] * 3
+    assert result.probabilities.tolist() == [1.0] * 3
+
+
+@given(st.sets(st.integers(0, 99)), st.integers(1, 100))
+def test_token_sets_are_packed_and_unpacked(members: set[int], vocabulary: int) -> None:
+    words = pack_token_set(torch.tensor(sorted(members), dtype=torch.long), vocabulary)
+    inside = {token for token in members if token < vocabulary}
+    assert set(unpack_token_set(words, vocabulary).nonzero().flatten().tolist()) == inside
 
 
 def test_mask_outside_the_vocabulary(emulation: EmulationBackend, dtype: torch.dtype) -> None:
     weight = make_head(emulation, 16, 48, 32, dtype)
-    check(emulation, random(3, 32, dtype=dtype), weight, torch.tensor([48, 47, 48]), (0.99, 0.1), 48, -1)
+    check(emulation, random(3, 32, dtype=dtype), weight, torch.tensor([48, 47, 48]), (0.99, 0.1), 48, ())
 
 
 def test_every_step_commits_at_least_one_mask(emulation: EmulationBackend, dtype: torch.dtype) -> None:

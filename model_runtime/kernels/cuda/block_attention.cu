@@ -2,11 +2,12 @@
 //   q, out: [rows, heads, HEAD_DIM] element; k_cache, v_cache: [kv_heads, capacity, HEAD_DIM] element, 16-byte aligned.
 //   state: int32 [3], see common.cuh. Row t < num_causal sees slots 0..length + t, later rows every slot below
 //   length + num_rows; rows past num_rows come out as zeros. Slots from length + num_rows on are never read.
-// Launch: grid (splits of the keys, kv_heads, tiles of QUERY_TILE queries), NUM_WARPS warps a block. The queries of one
+// Launch: grid (splits of keys_per_split keys, kv_heads, tiles of QUERY_TILE queries), NUM_WARPS warps a block. The queries of one
 // key/value head (rows x heads / kv_heads of them) are stacked, so that a key is read once for all of them; each warp
 // owns 16 and keeps its running softmax in registers. Keys and values come through two shared-memory stages by
 // asynchronous copies. Splits that have work publish partial results and the last to arrive combines them, in a fixed
-// order, so the result does not depend on timing and no second launch is needed.
+// order, so the result does not depend on timing and no second launch is needed. Where splits begin does not depend on
+// the rows: a row's result is the same to the last bit whatever stands beside or behind it.
 // Compile parameters: HEAD_DIM 64 or 128; NUM_WARPS 1, 2 or 4.
 #include "common.cuh"
 
@@ -14,7 +15,6 @@ constexpr int KEY_TILE = 4096 / HEAD_DIM;       // 2 stages x (keys + values) st
 constexpr int ROW_ELEMENTS = HEAD_DIM + 8;      // 16 bytes of padding: no bank conflicts on fragment loads
 constexpr int TILE_ELEMENTS = KEY_TILE * ROW_ELEMENTS;
 constexpr int QUERY_TILE = 16 * NUM_WARPS;
-constexpr int MIN_KEYS_PER_SPLIT = 256;
 
 struct Softmax {
   float acc[HEAD_DIM / 8][4];  // fragments of sum(p * v): rows lane/4 and lane/4 + 8
@@ -134,7 +134,7 @@ extern "C" __global__ void __launch_bounds__(32 * NUM_WARPS)
 block_attention_kernel(const element* __restrict__ q, const element* __restrict__ k_cache,
                        const element* __restrict__ v_cache, const int* __restrict__ state, element* __restrict__ out,
                        float* partial_acc, float* partial_stats, int* counters, int rows, int heads, int kv_heads,
-                       int capacity, float scale_log2) {
+                       int capacity, int keys_per_split, float scale_log2) {
   SHARED_MEMORY(shared);
   __shared__ int last_flag;
   element* stages = reinterpret_cast<element*>(shared);  // [2][keys, values][KEY_TILE][ROW_ELEMENTS]
@@ -142,9 +142,6 @@ block_attention_kernel(const element* __restrict__ q, const element* __restrict_
   const int length = state[STATE_LENGTH], num_causal = state[STATE_NUM_CAUSAL];
   const int num_rows = max(0, min(min(state[STATE_NUM_ROWS], rows), capacity - length));
   const int total = num_rows > 0 ? length + num_rows : 0;
-  const int keys_per_round = static_cast<int>(gridDim.x) * KEY_TILE;  // one tile in every split
-  const int split_tiles = max((total + keys_per_round - 1) / keys_per_round, MIN_KEYS_PER_SPLIT / KEY_TILE);
-  const int keys_per_split = split_tiles * KEY_TILE;
   const int num_splits = max(1, (total + keys_per_split - 1) / keys_per_split);
   const int split = blockIdx.x;
   if (split >= num_splits) return;

@@ -2,6 +2,7 @@
 //   hidden: [rows, num_in] element; weight: [vocabulary, num_in] of WEIGHT_BITS, layouts as in skinny_matmul.cuh, 8-bit with
 //   out_scales [vocabulary] float, 4-bit with group_scales [vocabulary, num_in / 32] element; canvas: [rows] int, the token
 //   each row predicts as it stands: mask_id, or a decided token, or -1 (the row decides nothing); thresholds: [2] float.
+//   forbidden: [ceil(vocabulary / 32)] int, bit i % 32 of word i / 32 set where token i is never predicted, or null.
 //   tokens, next_canvas: [rows] int; probabilities, current_probabilities: [rows] float; status: [2] int = masks left,
 //   positions changed. Rules of the decision: reference.commit_decision.
 // Launch: grid (blocks, row groups of 8 * ROW_TILES), NUM_WARPS warps a block. Each warp takes every
@@ -112,7 +113,7 @@ head_argmax_kernel(const element* __restrict__ hidden, const unsigned char* __re
                    const float* __restrict__ out_scales, const element* __restrict__ group_scales,
                    const int* __restrict__ canvas, const float* __restrict__ thresholds, int* tokens, float* probabilities,
                    float* current_probabilities, int* next_canvas, int* status, Best* partial, float* current_logits,
-                   int* counters, int rows, int vocabulary, int num_in, int mask_id, int forbidden_id) {
+                   int* counters, const int* __restrict__ forbidden, int rows, int vocabulary, int num_in, int mask_id) {
   __shared__ Best shared_best[NUM_WARPS][8 * ROW_TILES];
   __shared__ RowResult shared_results[MAX_ROWS];
   __shared__ int last_flag;
@@ -143,7 +144,7 @@ head_argmax_kernel(const element* __restrict__ hidden, const unsigned char* __re
 #pragma unroll
     for (int i = 0; i < 2 * OUT_TILES; ++i) {  // this lane's tokens in ascending order
       const int token = first_token + 8 * i + lane / 4;
-      const bool is_allowed = token < vocabulary && token != forbidden_id;
+      const bool is_allowed = token < vocabulary && (forbidden == nullptr || (forbidden[token / 32] >> (token % 32) & 1) == 0);
       const float scale = WEIGHT_BITS == 8 && token < vocabulary ? out_scales[token] : 1.0f;
 #pragma unroll
       for (int j = 0; j < 2 * ROW_TILES; ++j) {
