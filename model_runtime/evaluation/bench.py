@@ -15,19 +15,19 @@ from typing import Any
 
 from model_runtime.config import runtime_config_from_environment
 from model_runtime.errors import RuntimeFailure
-from model_runtime.evaluation.cases import Answer, Case
 from model_runtime.evaluation.errors import EvaluationError
 from model_runtime.evaluation.solvers import DecodeOptions, Decoder, RuntimeSolver, Solver
 from model_runtime.evaluation.speed.cancel import measure_cancel
 from model_runtime.evaluation.speed.decode import measure_decoding, settings_for
 from model_runtime.evaluation.speed.latency import DEFAULT_BLOCKS, measure_latency_curve
+from model_runtime.evaluation.speed.lines import measure_lines
 from model_runtime.evaluation.speed.peers import PEERS, is_present, make_peer
+from model_runtime.evaluation.speed.prefill import measure_prefill
 from model_runtime.evaluation.speed.report import find_regressions, format_report
 from model_runtime.evaluation.speed.resources import measure_load
-from model_runtime.evaluation.speed.timing import Spread
 from model_runtime.evaluation.speed.workload import WORKLOAD_VERSION, completion_cases, edit_cases
 
-SUBJECTS = ("decode", "edit", "latency", "cancel", "load", "peers")
+SUBJECTS = ("decode", "edit", "latency", "prefill", "cancel", "load", "peers")
 EXAMPLES = """examples:
   %(prog)s                                     everything
   %(prog)s --only decode,latency --rounds 5
@@ -102,6 +102,8 @@ def run_bench(arguments: argparse.Namespace) -> dict[str, Any]:
     if "latency" in subjects:
         case = next(case for case in completion_cases() if case.max_lines is None)
         report["latency"] = measure_latency_curve(runtime, case, blocks or DEFAULT_BLOCKS, arguments.rounds)
+    if "prefill" in subjects:
+        report["prefill"] = measure_prefill(runtime, completion_cases()[0], rounds=arguments.rounds)
     if "cancel" in subjects:
         cases = [case for case in completion_cases() if case.max_lines is None]
         report["cancel"] = measure_cancel(runtime, cases, arguments.rounds)
@@ -111,45 +113,20 @@ def run_bench(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_peers(runtime: Decoder, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Single-line holes: ms to the line cold (new prompt) and warm (same prompt again), tokens/s, and ratios."""
+    """Single-line holes: ms to the line and tokens/s of ours and of every peer present, and ratios."""
     cases = [case for case in completion_cases() if case.max_lines == 1]
-    figures: dict[str, Any] = {"runtime": _time_lines(RuntimeSolver(runtime, DecodeOptions()), cases, arguments.rounds)}
+    solvers: dict[str, Solver] = {"runtime": RuntimeSolver(runtime, DecodeOptions())}
+    notes: dict[str, dict[str, Any]] = {"runtime": {}}
     for peer in PEERS:
         if not is_present(peer):
-            figures[peer] = {"absent": f"package {PEERS[peer]!r} is not installed"}
+            notes[peer] = {"absent": f"package {PEERS[peer]!r} is not installed"}
             continue
         try:
-            solver, about = make_peer(peer, arguments.gguf, arguments.checkpoint, arguments.threads)
+            solvers[peer], notes[peer] = make_peer(peer, arguments.gguf, arguments.checkpoint, arguments.threads)
         except EvaluationError as error:
-            figures[peer] = {"absent": str(error)}
-            continue
-        figures[peer] = {**_time_lines(solver, cases, arguments.rounds), **about}
-    ours = figures["runtime"]
-    for name, theirs in figures.items():
-        if name != "runtime" and "absent" not in theirs:
-            theirs["runtime_is_faster_cold"] = _ratio(theirs["cold_ms"], ours["cold_ms"])
-            theirs["runtime_is_faster_warm"] = _ratio(theirs["warm_ms"], ours["warm_ms"])
-    return figures
-
-
-def _time_lines(solver: Solver, cases: Sequence[Case], rounds: int) -> dict[str, Any]:
-    cold: list[Answer] = []
-    warm: list[Answer] = []
-    for index in range(rounds):
-        for case in cases:
-            # A first line that no cache has seen makes the whole prompt new.
-            renamed = replace(case, prefix=f"# run {index}: {case.case_id}\n{case.prefix}")
-            cold.append(solver.solve(renamed))
-            warm.append(solver.solve(renamed))
-    exact = [answer.text.strip() == case.expected for answer, case in zip(warm, [*cases] * rounds, strict=True)]
-    seconds = sum(answer.denoise_ms or answer.ms for answer in warm) / 1000
-    return {
-        "cold_ms": round(Spread.of([answer.ms for answer in cold]).median, 1),
-        "warm_ms": round(Spread.of([answer.ms for answer in warm]).median, 1),
-        "tokens_per_second": round(sum(answer.tokens for answer in warm) / seconds, 2) if seconds else None,
-        "tokens_per_line": round(sum(answer.tokens for answer in warm) / len(warm), 2),
-        "exact": round(sum(exact) / len(exact), 3),
-    }
+            notes[peer] = {"absent": str(error)}
+    figures = measure_lines(solvers, cases, arguments.rounds)
+    return {name: {**figures.get(name, {}), **about} for name, about in notes.items()}
 
 
 def _load_runtime(arguments: argparse.Namespace) -> tuple[Decoder, dict[str, Any]]:
@@ -191,10 +168,6 @@ def _read_baseline(path: Path | None) -> dict[str, Any] | None:
     if not isinstance(loaded, dict) or "workload" not in loaded:
         raise EvaluationError(f"baseline {path} is not a bench report")
     return loaded
-
-
-def _ratio(theirs: float, ours: float) -> float | None:
-    return round(theirs / ours, 3) if ours else None
 
 
 if __name__ == "__main__":

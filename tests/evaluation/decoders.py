@@ -58,4 +58,7 @@ class ScriptedDecoder:
                 break
             time.sleep(self.step_seconds)
         milliseconds = (time.perf_counter() - started) * 1000 + 0.001
-        return text, tokens, forwards, Timings(denoise_ms=milliseconds, total_ms=milliseconds)
+        # Reading the prompt takes one step's time, however long it is.
+        prefill = self.step_seconds * 1000
+        timings = Timings(prefill, denoise_ms=milliseconds, total_ms=milliseconds, prompt_tokens=len(asked) // 4)
+        return text, tokens, forwards, timings

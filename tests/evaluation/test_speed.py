@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from model_runtime.api import CompletionRequest, CompletionResult, ShouldStop, Timings, never_stop
 from model_runtime.evaluation import bench
 from model_runtime.evaluation.cases import Case
-from model_runtime.evaluation.solvers import DecodeOptions, Decoder
+from model_runtime.evaluation.solvers import DecodeOptions, Decoder, RuntimeSolver
 from model_runtime.evaluation.speed.cancel import measure_cancel
 from model_runtime.evaluation.speed.decode import Setting, measure_decoding, settings_for
 from model_runtime.evaluation.speed.latency import measure_latency_curve
+from model_runtime.evaluation.speed.lines import measure_lines
 from model_runtime.evaluation.speed.peers import PeerSolver, cut_at_stop, peer_prompt
+from model_runtime.evaluation.speed.prefill import measure_prefill
 from model_runtime.evaluation.speed.report import find_regressions, format_report
 from model_runtime.evaluation.speed.timing import regressions
 from model_runtime.evaluation.speed.workload import completion_cases, edit_cases
@@ -81,7 +84,7 @@ class ScriptedBench:
         return ScriptedDecoder(lambda asked: WORDS, self.step_seconds), {"name": "scripted"}
 
 
-@pytest.mark.parametrize("subject", ["decode", "edit", "latency", "cancel"])
+@pytest.mark.parametrize("subject", ["decode", "edit", "latency", "prefill", "cancel", "peers"])
 def test_a_slow_step_is_caught(
     subject: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,13 +101,48 @@ def test_a_slow_step_is_caught(
 def test_peers_that_are_absent_are_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ScriptedBench(monkeypatch)
+    ScriptedBench(monkeypatch).step_seconds = 0.0
     monkeypatch.setattr(bench, "is_present", lambda peer: False)
     assert bench.main(["--only", "peers", "--rounds", "1", "--json"]) == 0
     peers = json.loads(capsys.readouterr().out)["peers"]
     assert "not installed" in peers["llama-cpp"]["absent"]
     assert "not installed" in peers["transformers"]["absent"]
     assert peers["runtime"]["tokens_per_second"] > 0
+
+
+def test_lines_are_compared_in_one_run() -> None:
+    """A peer three times slower reads as such; an exact line counts also when its beginning was typed."""
+    cases = [case for case in completion_cases() if case.max_lines == 1][:2]
+    wholes = {case.prefix: f"{case.expected}\nmore" for case in cases}
+
+    def answer(asked: str) -> str:
+        prefix = max((p for p in wholes if p in asked), key=len)  # one file: a later hole's prefix holds the earlier's
+        return wholes[prefix][len(asked) - asked.index(prefix) - len(prefix) :]
+
+    fast = RuntimeSolver(ScriptedDecoder(answer, step_seconds=0.004), DecodeOptions())
+    slow = RuntimeSolver(ScriptedDecoder(answer, step_seconds=0.012), DecodeOptions())
+    figures = measure_lines({"ours": fast, "theirs": slow}, cases, rounds=2)
+    assert figures["ours"]["exact"] == figures["ours"]["exact_typing"] == 1.0
+    for kind in ("cold", "repeated", "typing"):
+        assert 1.8 < figures["theirs"][f"runtime_is_faster_{kind}"] < 4.5, kind
+    assert 1.8 < figures["theirs"]["runtime_tokens_per_second_ratio"] < 4.5
+    wrong = RuntimeSolver(ScriptedDecoder(lambda asked: "pass"), DecodeOptions())
+    assert measure_lines({"ours": wrong}, cases, rounds=1)["ours"]["exact"] == 0.0
+
+
+def test_prefill_counts_what_was_read() -> None:
+    class Reader(ScriptedDecoder):
+        def complete(self, request: CompletionRequest, should_stop: ShouldStop = never_stop) -> CompletionResult:
+            seen.append(request.prefix)
+            tokens = len(request.prefix) // 3
+            timings = Timings(prefill_ms=tokens / 4, prompt_tokens=tokens, cached_tokens=10)
+            return CompletionResult("", "end", 1, 1, confidence=1.0, timings=timings)
+
+    seen: list[str] = []
+    figures = measure_prefill(Reader(lambda asked: ""), completion_cases()[0], (100, 400), rounds=2)
+    assert len({text[:40] for text in seen}) == 6, "every prompt begins with text no cache has seen"
+    assert figures["400"]["tokens"] == len(seen[-1]) // 3 - 10
+    assert figures["400"]["ms_per_token"] == pytest.approx(0.25, rel=0.1)
 
 
 def test_reports_of_other_work_are_not_compared() -> None:

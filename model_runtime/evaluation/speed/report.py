@@ -25,6 +25,8 @@ def format_report(report: dict[str, Any]) -> str:
             lines += ["", _table(subject, _DECODE_COLUMNS, report[subject])]
     if "latency" in report:
         lines += ["", _table("block", ("ms_per_forward", "quartiles", "forwards"), report["latency"])]
+    if "prefill" in report:
+        lines += ["", _table("prompt tokens", ("tokens", "ms", "quartiles", "ms_per_token"), report["prefill"])]
     if "cancel" in report:
         lines += ["", "cancel to idle: " + ", ".join(f"{key} {value}" for key, value in report["cancel"].items())]
     if "load" in report:
@@ -54,6 +56,11 @@ def _milliseconds(report: dict[str, Any]) -> dict[str, float]:
             figures[f"{subject} {name} ms_per_forward"] = row["ms_per_forward"]
     for block, row in report.get("latency", {}).items():
         figures[f"latency block {block} ms_per_forward"] = row["ms_per_forward"]
+    for length, row in report.get("prefill", {}).items():
+        figures[f"prefill {length} ms_per_token"] = row["ms_per_token"] or 0.0
+    if "peers" in report:
+        runtime = report["peers"]["runtime"]
+        figures |= {f"peers runtime {kind}": runtime[kind] for kind in ("cold_ms", "repeated_ms", "typing_ms")}
     if "cancel" in report:
         figures["cancel p50_ms"] = report["cancel"]["p50_ms"]
     if "load" in report:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from model_runtime.evaluation.cases import Case
 
-WORKLOAD_VERSION = 1
+WORKLOAD_VERSION = 2
 
 _PYTHON = '''"""Stock of a small shop: items, orders and a report."""
 
@@ -103,7 +103,15 @@ _HOLES = (
     ("python-line-rows", "python", _PYTHON, "rows = [{", "\n", 1),
     ("python-block-take", "python", _PYTHON, "item = self.items[name]", "        return total", None),
     ("python-line-sorted", "python", _PYTHON, "return sorted(item.name", "\n", 1),
+    ("python-line-append", "python", _PYTHON, "self.lines.append", "\n", 1),
+    ("python-line-items", "python", _PYTHON, "self.items = {item", "\n", 1),
+    ("python-line-write", "python", _PYTHON, "path.write_text(json", "\n", 1),
+    ("python-line-amount", "python", _PYTHON, "if item.amount < amount", "\n", 1),
+    ("python-line-total", "python", _PYTHON, "total += item.price", "\n", 1),
     ("javascript-line-throw", "javascript", _JAVASCRIPT, "throw new RangeError", "\n", 1),
+    ("javascript-line-capacity", "javascript", _JAVASCRIPT, "this.capacity = capacity", "\n", 1),
+    ("javascript-line-has", "javascript", _JAVASCRIPT, "if (!this.entries.has(key))", "\n", 1),
+    ("javascript-line-full", "javascript", _JAVASCRIPT, "if (this.entries.size >= this", "\n", 1),
     ("javascript-block-get", "javascript", _JAVASCRIPT, "const value = this.entries.get", "  }\n\n  set", None),
     ("javascript-block-set", "javascript", _JAVASCRIPT, "const oldest", "    }\n    this.entries.set", None),
 )
