@@ -46,7 +46,7 @@ class SeedlsProtocol(LanguageServerProtocol):
     def lsp_text_document__did_change(self, params: types.DidChangeTextDocumentParams) -> None:
         """Apply incremental or whole changes."""
         document = params.text_document
-        snapshot = self._server.session.documents.change(document.uri, document.version, params.content_changes)
+        snapshot = self._server.session.change(document.uri, document.version, params.content_changes)
         if snapshot is None:
             _log.warning("didChange for a document that is not open was ignored")
 
@@ -111,7 +111,7 @@ class SeedlsServer(LanguageServer):
 
     def shutdown(self) -> None:
         """Stop the model's work, then the transport: a long generation must not delay the exit."""
-        self.session.scheduler.close()
+        self.session.close()
         super().shutdown()  # type: ignore[no-untyped-call]  # pygls
 
     def tell(self, message: str, kind: types.MessageType = types.MessageType.Info) -> None:

@@ -30,6 +30,7 @@ _FEATURES: tuple[tuple[str, Handler, Any], ...] = (
     (types.INITIALIZED, lifecycle.initialized, None),
     (types.SHUTDOWN, lifecycle.shutdown, None),
     (types.WORKSPACE_DID_CHANGE_CONFIGURATION, lifecycle.did_change_configuration, None),
+    (types.TEXT_DOCUMENT_DID_SAVE, lifecycle.did_save, None),
     # Without options pygls does not advertise the feature.
     (types.TEXT_DOCUMENT_INLINE_COMPLETION, inline_completion, types.InlineCompletionOptions()),
     (

@@ -6,22 +6,26 @@ Owns it all, one owner for each thing; only the event loop touches it. It does n
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from lsprotocol import types
 
-from seedls.documents import DocumentSnapshot, DocumentStore
-from seedls.engine import Engine, EngineFactory
+from seedls.documents import ContentChange, DocumentSnapshot, DocumentStore
+from seedls.edit_history import EditHistory, LineChange
+from seedls.engine import Engine, EngineFactory, Snippet
 from seedls.metrics import Metrics
+from seedls.repository_context import RepositoryContext, query_at, recent_piece
 from seedls.scheduler import Scheduler
 from seedls.settings import Settings, resolve_settings
+from seedls.settings_files import read_settings_files
 from seedls.syntax import SyntaxTree
 from seedls.syntax_cache import TreeCache
 from seedls.text_edits import EditAbilities
+from seedls.workspace import Workspace
 
 _log = logging.getLogger("seedls")
 
@@ -96,13 +100,54 @@ class Session:
         """Times the model was loaded again because it broke, since the user last asked for it."""
         self._layers: dict[str, Mapping[str, Any]] = {}
         self._trees: dict[str, TreeCache] = {}
+        self.history: dict[str, EditHistory] = {}
+        self.workspace: Workspace | None = None
+        """Set when the client said that it is ready, if there are folders."""
+        self._repository = RepositoryContext()
 
     def set_options(self, layer: str, options: Any) -> list[str]:
-        """Replace one layer of options (`initialize`, `configuration`); returns the complaints."""
+        """Replace one layer of options (`initialize`, `configuration`, `workspace`); returns the complaints."""
         self._layers[layer] = options if isinstance(options, Mapping) else {}
-        order = ("initialize", "configuration")
-        self.settings, complaints = resolve_settings(*(self._layers[name] for name in order if name in self._layers))
+        layers = [self._layers[name] for name in ("initialize", "configuration", "workspace") if name in self._layers]
+        self.settings, complaints = resolve_settings(*layers)
+        if "workspace" in self._layers:
+            own, _ = resolve_settings(*(layers[:-1]))
+            added = tuple(glob for glob in own.exclude if glob not in self.settings.exclude)
+            self.settings = replace(self.settings, exclude=self.settings.exclude + added)
         return complaints
+
+    def read_settings_files(self) -> list[str]:
+        """Take what `seedls.toml` or `pyproject.toml` of the workspace say now; returns the complaints."""
+        options, complaints = read_settings_files(self.roots)
+        return complaints + self.set_options("workspace", options)
+
+    def change(self, uri: str, version: int, changes: Sequence[ContentChange]) -> DocumentSnapshot | None:
+        """Apply one didChange and remember what was changed; None when the document is not open."""
+        before = self.documents.get(uri)
+        snapshot = self.documents.change(uri, version, changes)
+        if before is not None:
+            lines = [_changed_lines(before, change) for change in changes]
+            self.history.setdefault(uri, EditHistory()).note(before.content, lines)
+        return snapshot
+
+    def context_for(self, uri: str, language_id: str, prefix: str, suffix: str, line_idx: int) -> tuple[Snippet, ...]:
+        """Snippets of other files for a request there; () when they are switched off or not read yet."""
+        budget = self.settings.context_repository_characters
+        if self.workspace is None or budget <= 0:
+            return ()
+        query = query_at(self.relative_path(uri), language_id, prefix, suffix)
+        return self._repository.snippets(self.workspace.index, query, line_idx, budget, self._recent_pieces(uri))
+
+    def _recent_pieces(self, uri: str) -> list[Snippet]:
+        """Where the user worked last in the other open documents."""
+        pieces = []
+        for other, history in self.history.items():
+            snapshot, burst = self.documents.get(other), history.current
+            if other == uri or snapshot is None or burst is None or self.is_excluded(other):
+                continue
+            piece = recent_piece(self.relative_path(other), snapshot.content.lines, burst.first, burst.last)
+            pieces += [(history.changed_at, piece)] if piece is not None else []
+        return [piece for _, piece in sorted(pieces, key=lambda timed: -timed[0])[:2]]
 
     def tree_for(self, snapshot: DocumentSnapshot, text: str, start: int, end: int) -> SyntaxTree | None:
         """A parse of a document's normalised text that holds [start, end) and what is around it.
@@ -114,12 +159,31 @@ class Session:
             cache = self._trees[snapshot.uri] = TreeCache(snapshot.language_id)
         return cache.tree(text, start, end)
 
+    def watch_workspace(self, on_settings_file: Callable[[], None]) -> None:
+        """Watch the folders' settings files, and read the other files where their text is wanted; anew if called again.
+
+        `on_settings_file` is called on another thread.
+        """
+        if self.workspace is not None:
+            self.workspace.stop()
+        self._repository = RepositoryContext()
+        self.workspace = Workspace(self.is_excluded_path, on_settings_file)
+        self.workspace.start(self.roots, is_indexing=self.settings.context_repository_characters > 0)
+
+    def close(self) -> None:
+        """Stop all work; nothing is waited for."""
+        self.scheduler.close()
+        if self.workspace is not None:
+            self.workspace.stop()
+
     def forget(self, uri: str) -> None:
         """Drop everything about a closed document."""
         self.scheduler.stop_document(uri)
         self.documents.close(uri)
         self._trees.pop(uri, None)
         self.shown.pop(uri, None)
+        self.history.pop(uri, None)
+        self._repository.forget(self.relative_path(uri))
 
     def relative_path(self, uri: str) -> str:
         """Path inside the workspace as the model may see it; the bare file name outside of it."""
@@ -131,5 +195,16 @@ class Session:
 
     def is_excluded(self, uri: str) -> bool:
         """True for files the model must never see."""
-        path = unquote(urlsplit(uri).path)
+        return self.is_excluded_path(unquote(urlsplit(uri).path))
+
+    def is_excluded_path(self, path: str) -> bool:
+        """The same for an absolute path with forward slashes; called on the workspace's thread too."""
         return any(fnmatch(path, pattern) for pattern in self.settings.exclude)
+
+
+def _changed_lines(before: DocumentSnapshot, change: ContentChange) -> LineChange:
+    if isinstance(change, types.TextDocumentContentChangePartial):
+        first = min(change.range.start.line, change.range.end.line)
+        last = max(change.range.start.line, change.range.end.line)
+        return LineChange(first, last, first + change.text.count("\n"))
+    return LineChange(0, len(before.content.lines) - 1, change.text.count("\n"))

@@ -54,7 +54,7 @@ class Settings:
         "completion.maxLines", 8, "Longest completion, in lines.", minimum=1, maximum=100
     )
     completion_candidates: int = _option(
-        "completion.candidates", 1, "Suggestions to compute when asked for explicitly.", minimum=1, maximum=5
+        "completion.candidates", 3, "Suggestions to compute when asked for explicitly.", minimum=1, maximum=5
     )
     completion_deadline_ms: int = _option(
         "completion.deadlineMs",
@@ -66,7 +66,15 @@ class Settings:
     completion_debounce_ms: int = _option(
         "completion.debounceMs",
         30,
-        "Pause in typing before the model starts, in milliseconds.",
+        "Shortest pause in typing before the model starts, in milliseconds.",
+        minimum=0,
+        maximum=5000,
+    )
+    completion_debounce_max_ms: int = _option(
+        "completion.debounceMaxMs",
+        200,
+        "Longest such pause: inside a word the server waits until you type slower than you just did. Not above "
+        "`completion.debounceMs`: the pause is fixed.",
         minimum=0,
         maximum=5000,
     )
@@ -108,6 +116,23 @@ class Settings:
     )
     context_suffix_characters: int = _option(
         "context.suffixCharacters", 1500, "Text after the cursor shown to the model.", minimum=0, maximum=100000
+    )
+    context_repository_characters: int = _option(
+        "context.repositoryCharacters",
+        0,
+        "Text of other files of the workspace shown to the model: definitions in reach, recently changed and similar "
+        "lines. 0: other files are never read.",
+        minimum=0,
+        maximum=20000,
+    )
+    next_edit_enabled: bool = _option(
+        "nextEdit.enabled", True, "Propose follow-up edits to clients that ask for them (`seedls/nextEdit`)."
+    )
+    kept_rate_enabled: bool = _option(
+        "keptRate.enabled",
+        True,
+        "Note in a local file how much of an accepted completion is still there later: numbers, no text. Never sent "
+        "anywhere; the command `seedls.deleteKeptRate` deletes it.",
     )
 
 
@@ -215,10 +240,14 @@ def settings_markdown() -> str:
         "",
         "Generated from `seedls/settings.py` by `python -m seedls.settings --write`; do not edit.",
         "",
-        "The server reads `initializationOptions`, then `workspace/configuration` (section `seedls`), then",
-        "`workspace/didChangeConfiguration`; later ones win. A wrong value is named in one message and its default is",
-        "used.",
-        "Changing `model`, `device` or `threads` loads the model again.",
+        "The server reads `initializationOptions`, then `workspace/configuration` (section `seedls`) or",
+        "`workspace/didChangeConfiguration`, then `seedls.toml` or else `[tool.seedls]` of `pyproject.toml` in the",
+        "workspace folder; later ones win (editors send a default for every key, so a file that came first would",
+        "never count). A wrong value is named in one message and its default is used. All take effect at once, the",
+        "files when they are saved; changing `model`, `device` or `threads` loads the model again.",
+        "",
+        "A file in the workspace comes with the code: its `exclude` adds to yours, and its `model` may only be the name",
+        "of an installed one.",
         "",
         "| key | default | allowed | what it does |",
         "|---|---|---|---|",

@@ -24,6 +24,7 @@ from seedls.completion_filters import (
 )
 from seedls.context import Window, completion_window, is_multi_line_wanted
 from seedls.documents import DocumentSnapshot
+from seedls.edit_history import EditHistory
 from seedls.engine import Cancelled, CompletionRequest, CompletionResult, SamplingParams, StopRules
 from seedls.line_endings import NormalisedText
 from seedls.metrics import RequestReport
@@ -33,6 +34,8 @@ from seedls.syntax import SyntaxTree
 
 _INVOKED_DEADLINE_FACTOR = 3
 """Who asks explicitly waits longer than who types."""
+_MORE_CANDIDATES_WITHIN_S = 0.6
+"""After this time no further candidate is begun: who pressed the key wants to see the first."""
 _CLOSERS_AND_BLANKS = " \t)]}>\"'`,;:"
 
 
@@ -193,10 +196,30 @@ async def _answer(
 
 async def _pause_in_typing(session: Session, scene: _Scene, signal: StopSignal) -> None:
     """Wait a moment while the user types: a newer request then replaces this one before the model starts."""
-    if not scene.ask.is_invoked and session.settings.completion_debounce_ms:
-        await asyncio.sleep(session.settings.completion_debounce_ms / 1000)
+    if scene.ask.is_invoked:
+        return
+    settings = session.settings
+    shortest, longest = settings.completion_debounce_ms / 1000, settings.completion_debounce_max_ms / 1000
+    history = session.history.get(scene.ask.uri)
+    seconds = pause_before_model(scene.place.line_before, history, shortest, longest, time.monotonic())
+    if seconds > 0:
+        await asyncio.sleep(seconds)
         if signal.is_set():
             raise NotRun(signal.reason)
+
+
+def pause_before_model(
+    line_before: str, history: EditHistory | None, shortest: float, longest: float, now: float
+) -> float:
+    """Seconds to wait, counted from now. Inside a word the next keystroke is near: wait a little longer than this user
+    takes for one. Time that the client has waited already counts."""
+    interval = history.typing_interval_s() if history is not None else None
+    is_in_word = line_before[-1:].isalnum() or line_before.endswith("_")
+    pause = shortest
+    if is_in_word and interval is not None:
+        pause = max(shortest, min(longest, 1.3 * interval))
+    waited = now - history.changed_at if history is not None and history.changed_at else 0.0
+    return max(0.0, pause - waited)
 
 
 async def _ask_model(session: Session, scene: _Scene, signal: StopSignal) -> Finished[list[CompletionResult]]:
@@ -204,9 +227,10 @@ async def _ask_model(session: Session, scene: _Scene, signal: StopSignal) -> Fin
     requests = _requests(session, scene)
 
     def work(stop: StopSignal) -> list[CompletionResult]:
+        started = time.monotonic()
         results: list[CompletionResult] = []
         for request in requests:
-            if results and stop():
+            if results and (stop() or time.monotonic() - started > _MORE_CANDIDATES_WITHIN_S):
                 break  # one good candidate in time is better than three late
             in_time = replace(request, params=replace(request.params, deadline_ms=stop.milliseconds_left()))
             results.append(engine.complete(in_time, stop.is_set))
@@ -237,6 +261,9 @@ def _requests(session: Session, scene: _Scene) -> list[CompletionRequest]:
         suffix=window.suffix,
         path=session.relative_path(scene.ask.uri),
         language=scene.snapshot.language_id or None,
+        snippets=session.context_for(
+            scene.ask.uri, scene.snapshot.language_id, window.prefix, window.suffix, scene.ask.position.line
+        ),
         stop=StopRules(max_lines=settings.completion_max_lines if _is_multi_line(scene) else 1, stop_at_dedent=True),
         params=params,
     )

@@ -29,6 +29,10 @@ _GRAMMARS: dict[str, tuple[str, str]] = {
     "cpp": ("tree_sitter_cpp", "language"),
     "java": ("tree_sitter_java", "language"),
     "lua": ("tree_sitter_lua", "language"),
+    "csharp": ("tree_sitter_c_sharp", "language"),
+    "ruby": ("tree_sitter_ruby", "language"),
+    "php": ("tree_sitter_php", "language_php"),
+    "shellscript": ("tree_sitter_bash", "language"),
 }
 """LSP language id -> (module, function). Only Python's wheel is a dependency; the others work when installed."""
 
@@ -42,11 +46,41 @@ _FUNCTION_TYPES = frozenset(
         "constructor_declaration",
         "arrow_function",
         "function_expression",
+        "method",
+        "singleton_method",
     }
 )
 _CLASS_TYPES = frozenset(
-    {"class_definition", "class_declaration", "struct_item", "impl_item", "class_specifier", "interface_declaration"}
+    {
+        "class_definition",
+        "class_declaration",
+        "class_specifier",
+        "class",
+        "struct_item",
+        "struct_specifier",
+        "struct_declaration",
+        "enum_item",
+        "enum_declaration",
+        "impl_item",
+        "trait_item",
+        "interface_declaration",
+        "record_declaration",
+        "type_spec",
+        "module",
+    }
 )
+_WRAPPERS = frozenset(
+    {
+        "decorated_definition",
+        "export_statement",
+        "type_declaration",
+        "namespace_declaration",
+        "namespace_definition",
+        "declaration_list",
+        "mod_item",
+    }
+)
+"""Nodes around definitions."""
 _COMMENT_TYPES = frozenset({"comment", "line_comment", "block_comment"})
 _STRING_TYPES = frozenset(
     {
@@ -198,7 +232,7 @@ class SyntaxTree:
         found: list[SyntaxNode] = []
         node: Node | None = self._smallest(offset, offset)
         while node is not None:
-            if node.type in _FUNCTION_TYPES or node.type in _CLASS_TYPES:
+            if node.type in _FUNCTION_TYPES or _is_class(node):
                 found.append(self._plain(node))
             node = node.parent
         return found[::-1]
@@ -209,8 +243,21 @@ class SyntaxTree:
         return [
             self._plain(node)
             for node in _overlapping(self._tree.root_node, low, high)
-            if node.type in _FUNCTION_TYPES | _CLASS_TYPES and low <= node.start_byte < high
+            if (node.type in _FUNCTION_TYPES or _is_class(node)) and low <= node.start_byte < high
         ]
+
+    def outline(self) -> Iterator[SyntaxNode]:
+        """Top-level functions and classes and the members of those classes, in text order; no walk into functions."""
+        stack = list(reversed(self._tree.root_node.named_children))
+        while stack:
+            node = stack.pop()
+            if _is_class(node) or node.type in _FUNCTION_TYPES:
+                yield self._plain(node)
+            if _is_class(node):
+                body = node.child_by_field_name("body")
+                stack.extend(reversed(body.named_children if body is not None else []))
+            elif node.type in _WRAPPERS:
+                stack.extend(reversed(node.named_children))
 
     def has_docstring(self, definition: SyntaxNode) -> bool:
         """True when a Python function or class starts with a string statement."""
@@ -240,7 +287,7 @@ class SyntaxTree:
 
     def _enclosing(self, start: int, end: int, kinds: frozenset[str]) -> SyntaxNode | None:
         node: Node | None = self._smallest(start, end)
-        while node is not None and node.type not in kinds:
+        while node is not None and not (node.type in kinds and (_is_class(node) or node.type in _FUNCTION_TYPES)):
             node = node.parent
         return self._plain(node) if node is not None else None
 
@@ -255,7 +302,7 @@ class SyntaxTree:
         return self._tree.root_node.descendant_for_byte_range(low, position)
 
     def _plain(self, node: Node) -> SyntaxNode:
-        name_node = node.child_by_field_name("name")
+        name_node = _name_of(node)
         name = name_node.text.decode("utf-8", "replace") if name_node is not None and name_node.text else ""
         outer = node.parent if node.parent is not None and node.parent.type == "decorated_definition" else node
         return SyntaxNode(node.type, self._char_offset(outer.start_byte), self._char_offset(node.end_byte), name)
@@ -282,6 +329,22 @@ def adds_errors(before: SyntaxTree, new_text: str) -> bool:
     """True when `new_text` has more syntax errors than the parsed text."""
     after = before.reparsed(new_text).count_errors()
     return after > 0 and after > before.count_errors()
+
+
+def _is_class(node: Node) -> bool:
+    """`class` is also a keyword's token, and `module` the root of a Python file."""
+    return node.type in _CLASS_TYPES and node.is_named and node.parent is not None
+
+
+def _name_of(node: Node) -> Node | None:
+    """The name; in C it hides inside the declarator, in an `impl` it is the type."""
+    found = node.child_by_field_name("name") or node.child_by_field_name("type" if node.type == "impl_item" else "name")
+    inner = node.child_by_field_name("declarator")
+    while found is None and inner is not None:
+        if inner.type in ("identifier", "field_identifier", "qualified_identifier", "destructor_name", "operator_name"):
+            return inner
+        inner = inner.child_by_field_name("declarator")
+    return found
 
 
 def _encode(text: str) -> bytes:

@@ -1,11 +1,14 @@
-"""initialize, initialized, configuration changes, shutdown.
+"""initialize, initialized, configuration changes and settings files, shutdown.
 
 `initialize` is answered before any weight is read; loading starts after `initialized`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import uuid
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -15,7 +18,9 @@ from seedls.connection import SeedlsServer, log_failure
 from seedls.model_loading import load_model
 from seedls.positions import Encoding
 from seedls.session import ClientAbilities
+from seedls.settings import Settings
 from seedls.wire_values import plain
+from seedls.workspace import SETTINGS_FILES
 
 
 def initialize(ls: SeedlsServer, params: types.InitializeParams) -> None:
@@ -24,7 +29,7 @@ def initialize(ls: SeedlsServer, params: types.InitializeParams) -> None:
     session.abilities = ClientAbilities.of(params.capabilities)
     session.documents.encoding = _encoding(ls.workspace.position_encoding)
     folders = [folder.uri for folder in params.workspace_folders or []] or [params.root_uri or ""]
-    session.roots = [unquote(urlsplit(uri).path).rstrip("/") for uri in folders if uri]
+    session.roots = [path for uri in folders if (path := unquote(urlsplit(uri).path).rstrip("/"))]
     session.set_options("initialize", _section(params.initialization_options))
 
 
@@ -34,27 +39,66 @@ async def initialized(ls: SeedlsServer, params: types.InitializedParams) -> None
     complaints = await _pull_configuration(ls)
     if complaints is None:
         complaints = ls.session.set_options("configuration", {})
-    _complain(ls, complaints)
+    # The files' layer holds all complaints of the layers below.
+    _complain(ls, ls.session.read_settings_files() or complaints)
+    _watch_workspace(ls)
     await load_model(ls)
 
 
 async def did_change_configuration(ls: SeedlsServer, params: types.DidChangeConfigurationParams) -> None:
     """Take the new settings; another model, device or thread count loads again."""
-    session = ls.session
-    before = session.settings
+    before = ls.session.settings
     complaints = await _pull_configuration(ls)
     if complaints is None:
-        complaints = session.set_options("configuration", _section(params.settings))
+        complaints = ls.session.set_options("configuration", _section(params.settings))
     _complain(ls, complaints)
+    await _take_effect(ls, before)
+
+
+async def did_save(ls: SeedlsServer, params: types.DidSaveTextDocumentParams) -> None:
+    """Where no file watcher runs, what is saved here is read here."""
+    workspace = ls.session.workspace
+    path = Path(unquote(urlsplit(params.text_document.uri).path))
+    if workspace is None or workspace.is_watching:
+        return
+    if path.name in SETTINGS_FILES:
+        await _settings_file_changed(ls)
+    else:
+        await asyncio.get_running_loop().run_in_executor(None, workspace.refresh, path)
+
+
+async def _take_effect(ls: SeedlsServer, before: Settings) -> None:
+    """Do what the change from `before` to the settings now asks for."""
+    session = ls.session
     after = session.settings
+    if (before.context_repository_characters, before.exclude) != (after.context_repository_characters, after.exclude):
+        _watch_workspace(ls)
     if (before.model, before.device, before.threads) != (after.model, after.device, after.threads):
         session.num_recoveries = 0
         await load_model(ls)
 
 
+def _watch_workspace(ls: SeedlsServer) -> None:
+    """Read other files only where their text is wanted; settings files are watched in any case."""
+    loop = asyncio.get_running_loop()
+
+    def settings_file_changed() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            asyncio.run_coroutine_threadsafe(_settings_file_changed(ls), loop)
+
+    ls.session.watch_workspace(settings_file_changed)
+
+
+async def _settings_file_changed(ls: SeedlsServer) -> None:
+    before = ls.session.settings
+    _complain(ls, ls.session.read_settings_files())
+    if ls.session.settings != before:
+        await _take_effect(ls, before)
+
+
 def shutdown(ls: SeedlsServer, *_: Any) -> None:
     """Stop generating at once; the process ends with `exit`."""
-    ls.session.scheduler.close()
+    ls.session.close()
 
 
 async def _register_for_configuration(ls: SeedlsServer) -> None:

@@ -77,6 +77,7 @@ async def test_the_newest_request_of_a_document_wins(tmp_path: Path) -> None:
 async def test_an_answer_for_an_older_version_is_dropped_and_then_reused(editor: Editor) -> None:
     script = Script(completions=(PlannedCompletion("return a + b", after="    ", delay_s=0.4),))
     editor.plan(script)
+    await editor.configure({"completion": {"candidates": 1}})
     uri = editor.open(URI, CODE)
     request = editor.inline(uri, 1, 4, invoked=True)
     await asyncio.sleep(0.1)
@@ -131,7 +132,9 @@ async def test_a_visual_selection_sent_as_menu_entry_is_ignored(tmp_path: Path) 
 
 async def test_several_candidates_when_asked_for(editor: Editor) -> None:
     editor.plan(ANSWER)
-    await editor.configure({"completion": {"candidates": 3}})
+    assert await editor.inline_texts(editor.open("file:///w/b.py", CODE), 1, 4) == ["return a + b"]
+    assert len(editor.calls("complete")) == 1  # nobody asked
+    editor.record.unlink()
     uri = editor.open(URI, CODE)
     assert await editor.inline_texts(uri, 1, 4, invoked=True) == ["return a + b"]  # equal ones are joined
     assert [call["temperature"] for call in editor.calls("complete")] == [0.0, 0.8, 0.8]
@@ -258,6 +261,7 @@ async def test_clients_without_inline_completion_get_marked_menu_entries(tmp_pat
 
 async def test_a_hundred_documents_and_a_flood_of_changes(editor: Editor) -> None:
     editor.plan(ANSWER)
+    await editor.configure({"completion": {"candidates": 1}})
     uris = [editor.open(f"file:///w/f{number}.py", CODE) for number in range(100)]
     place = types.Range(types.Position(1, 4), types.Position(1, 4))
     for _ in range(10):

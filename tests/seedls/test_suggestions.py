@@ -56,8 +56,8 @@ class Desk:
 
     @property
     def call(self) -> dict[str, Any]:
-        (call,) = [call for call in self.engine.calls if call["call"] == "complete"]
-        return call
+        """The first one; further candidates follow when asked for."""
+        return next(call for call in self.engine.calls if call["call"] == "complete")
 
 
 def test_weak_lines_are_cut_before_they_are_shown() -> None:

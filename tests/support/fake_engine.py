@@ -124,6 +124,7 @@ class FakeEngine:
         call["temperature"] = request.params.temperature
         call["policy"] = request.params.policy
         call["deadline_ms"] = request.params.deadline_ms
+        call["snippets"] = [[snippet.path, snippet.text] for snippet in request.snippets]
         if planned is None:
             self._record(call)
             return CompletionResult("", "end", 1, 1, 1.0)

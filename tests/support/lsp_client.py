@@ -193,6 +193,7 @@ async def running_server(
     wait_for: str | None = "ready",
     change_capabilities: Any = None,
     command: list[str] | None = None,
+    root: Path | None = None,
 ) -> AsyncIterator[Editor]:
     """A server process with the scripted engine, initialised as `client` does it; shut down in order at the end."""
     lsp = make_test_lsp_client()
@@ -208,10 +209,11 @@ async def running_server(
     abilities = capabilities_of(client)
     if change_capabilities is not None:
         change_capabilities(abilities)
+    folder_uri = root.as_uri() if root is not None else "file:///w"
     params = types.InitializeParams(
         abilities,
-        root_uri="file:///w",
-        workspace_folders=[types.WorkspaceFolder("file:///w", "w")],
+        root_uri=folder_uri,
+        workspace_folders=[types.WorkspaceFolder(folder_uri, "w")],
         initialization_options=options,
     )
     try:

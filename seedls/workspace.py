@@ -1,0 +1,144 @@
+"""The index of the workspace folders, filled and kept fresh by one thread of its own.
+
+Owns that thread: it reads the files, then waits for changes (through `watchfiles` where it is installed) and reads what
+changed. The event loop only asks. Nothing is written. It does not know documents or the protocol.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from seedls.snippet_index import SnippetIndex, index_file
+from seedls.workspace_files import IsExcluded, SourceFile, list_workspace, source_file
+
+_log = logging.getLogger("seedls")
+_WAKE_MS = 300
+"""How often the waiting thread looks whether it should end."""
+_KEY_MARK = "PRIVATE KEY-----"
+SETTINGS_FILES = ("seedls.toml", "pyproject.toml")
+
+
+class Workspace:
+    """The workspace folders' index. `start` and `stop` belong to the event loop; the rest happens on the thread."""
+
+    def __init__(self, is_excluded: IsExcluded, on_settings_file: Callable[[], None]) -> None:
+        self.index = SnippetIndex()
+        self.is_watching = False
+        """Whether changes on the disk are seen by themselves."""
+        self.num_read = 0
+        """Files read so far."""
+        self._is_excluded = is_excluded
+        self._on_settings_file = on_settings_file
+        self._roots: list[Path] = []
+        self._folders: dict[Path, Path] = {}
+        """Entered folder -> the root it belongs to."""
+        self._stopping = threading.Event()
+        self._filled = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, roots: Sequence[str], *, is_indexing: bool = True) -> None:
+        """Begin to read and watch the folders that exist; does nothing without any."""
+        self._roots = [path for path in map(Path, roots) if path.is_dir()]
+        if not self._roots or self._thread is not None:
+            return
+        self._thread = threading.Thread(target=self._run, args=(is_indexing,), name="seedls-workspace", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread soon; does not wait for it."""
+        self._stopping.set()
+
+    def wait_until_filled(self, seconds: float) -> bool:
+        """For commands and tests: block until every file was read once."""
+        return self._filled.wait(seconds)
+
+    def refresh(self, path: Path) -> None:
+        """Read one file again, or forget it when it is gone or not wanted any more."""
+        root = next((root for root in self._roots if path.is_relative_to(root)), None)
+        if root is None:
+            return
+        found = source_file(root, path, self._is_excluded)
+        if found is None:
+            self.index.remove(path.relative_to(root).as_posix())
+        else:
+            self._read(found)
+
+    def _run(self, is_indexing: bool) -> None:
+        try:
+            for root in self._roots:
+                self._fill(root, is_indexing)
+            self._filled.set()
+            while not self._stopping.is_set() and self._watch(is_indexing):
+                pass
+        except Exception as error:  # the server lives on without context
+            self.is_watching = False
+            _log.error("reading the workspace failed: %s", type(error).__name__)
+        finally:
+            self._filled.set()
+
+    def _fill(self, root: Path, is_indexing: bool) -> None:
+        if not is_indexing:
+            self._folders[root] = root
+            return
+        started = time.monotonic()
+        listing = list_workspace(root, self._is_excluded)
+        self._folders.update(dict.fromkeys(listing.folders, root))
+        for file in listing.files:
+            if self._stopping.is_set():
+                return
+            self._read(file)
+        _log.info("workspace: %d files read in %.1f s", len(listing.files), time.monotonic() - started)
+
+    def _read(self, file: SourceFile) -> None:
+        try:
+            text = file.path.read_text(encoding="utf-8", errors="strict")
+        except (OSError, UnicodeDecodeError):
+            self.index.remove(file.shown)
+            return
+        self.num_read += 1
+        if "\0" in text or _KEY_MARK in text:
+            self.index.remove(file.shown)
+        else:
+            self.index.put(index_file(file.shown, file.language, text))
+
+    def _watch(self, is_indexing: bool) -> bool:
+        """Wait for changes until a new folder appears (then true) or the end (false)."""
+        try:
+            from watchfiles import Change, watch
+        except ImportError:
+            _log.warning(
+                "watchfiles is not installed: files changed by other programs are seen when they are saved here"
+            )
+            return False
+        self.is_watching = True
+        # Folder by folder: a recursive watch would also cover what is ignored, such as node_modules.
+        for changes in watch(
+            *self._folders, recursive=False, watch_filter=None, stop_event=self._stopping, rust_timeout=_WAKE_MS
+        ):
+            self._take(Path(name) for _, name in changes)
+            is_new_walk = any(
+                (kind == Change.added and Path(name).is_dir()) or Path(name).name == ".gitignore"
+                for kind, name in changes
+            )
+            if is_indexing and is_new_walk:
+                self._walk_again()
+                return True
+        return False
+
+    def _walk_again(self) -> None:
+        self._folders.clear()
+        for path in self.index.paths():
+            self.index.remove(path)
+        for root in self._roots:
+            self._fill(root, is_indexing=True)
+
+    def _take(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            if path.name in SETTINGS_FILES and path.parent in self._roots:
+                self._on_settings_file()
+            elif path.parent in self._folders:
+                self.refresh(path)
