@@ -1,4 +1,4 @@
-"""What the user changed lately, as bursts of typing in one place. Pure: line texts in, replacements out.
+"""What the user changed lately, as bursts of typing in one place. Pure: line texts in, line texts out.
 
 Owns where a burst begins and ends. It does not know documents, positions beyond line numbers, or the model.
 """
@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from seedls.positions import LineText
-from seedls.text_edits import Replacement, single_replacement
 
 _KEPT_BURSTS = 6
 _KEPT_INTERVALS = 12
@@ -77,13 +76,13 @@ class EditHistory:
             return None
         return sorted(self._intervals)[len(self._intervals) // 2]
 
-    def replacements(self, newest: LineText) -> list[tuple[LineText, Replacement]]:
-        """(text before, what was replaced in it) of every burst, newest first; undone ones are left out."""
+    def edits(self, newest: LineText) -> list[tuple[LineText, LineText]]:
+        """(text before, text after) of every burst, newest first; undone ones are left out."""
         found = []
         end = newest
         for burst in ([self.current] if self.current else []) + list(reversed(self.past)):
-            change = single_replacement(burst.base.text, (burst.ended or end).text)
-            if change is not None:
-                found.append((burst.base, change))
+            after = burst.ended or end
+            if burst.base.lines != after.lines:
+                found.append((burst.base, after))
             end = burst.base
         return found

@@ -13,6 +13,12 @@ STATUS = "seedls/status"
 """Request, client to server, no params; answers a `Status`."""
 EXPLAIN_LAST = "seedls/explainLast"
 """Request, client to server, no params; answers an `Explanation`. Unlike the command it shows nothing."""
+NEXT_EDIT = "seedls/nextEdit"
+"""Request, client to server, params `{textDocument: {uri, version?}, position}`; answers a `NextEdits` or null."""
+COPILOT_INLINE_EDIT = "textDocument/copilotInlineEdit"
+"""Request with the same params; answers `{edits: [{textDocument, range, text, command}]}`, at most one edit."""
+COPILOT_NOTIFICATIONS = ("textDocument/didFocus", "textDocument/didShowInlineEdit")
+"""Notifications that interfaces for the above send; taken and ignored."""
 STATE_CHANGED = "seedls/stateChanged"
 """Notification, server to client: a `StateChanged` whenever the model's state changes."""
 
@@ -110,6 +116,29 @@ class RefactorRequest:
     """What to do, in one or a few sentences."""
 
 
+@dataclass(frozen=True, slots=True)
+class NextEdit:
+    """One follow-up edit."""
+
+    range: dict[str, Any]
+    """An LSP range of the version in `NextEdits`."""
+    text: str
+    kind: str
+    """`rename`, `argument` or `repeat`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextEdits:
+    """Follow-up edits of one version of a document: any of them may be applied, also all."""
+
+    uri: str
+    version: int
+    id: str
+    """Argument of `seedls.accepted` when the user takes one."""
+    edits: list[NextEdit]
+    """The nearest behind the cursor first."""
+
+
 def checked_prompt(prompt: Any) -> str:
     """The user's words without blanks around them; ValueError when they are no text or too long."""
     if not isinstance(prompt, str):
@@ -119,6 +148,6 @@ def checked_prompt(prompt: Any) -> str:
     return prompt.strip()
 
 
-def to_wire(payload: StateChanged | Explanation | Status | ActionData | RefactorRequest) -> dict[str, Any]:
+def to_wire(payload: StateChanged | Explanation | Status | ActionData | RefactorRequest | NextEdits) -> dict[str, Any]:
     """The JSON object of a payload."""
     return asdict(payload)

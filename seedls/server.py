@@ -19,6 +19,7 @@ from seedls.features.code_action import OFFERED_KINDS, code_action
 from seedls.features.code_action_resolve import code_action_resolve
 from seedls.features.completion import completion
 from seedls.features.inline_completion import inline_completion
+from seedls.features.next_edit import copilot_inline_edit, ignored, next_edit
 
 _log = logging.getLogger("seedls")
 _EXIT_WAIT_S = 2.0
@@ -41,6 +42,9 @@ _FEATURES: tuple[tuple[str, Handler, Any], ...] = (
     (types.CODE_ACTION_RESOLVE, code_action_resolve, None),
     (protocol.STATUS, commands.status_request, None),
     (protocol.EXPLAIN_LAST, commands.explain_last_request, None),
+    (protocol.NEXT_EDIT, next_edit, None),
+    (protocol.COPILOT_INLINE_EDIT, copilot_inline_edit, None),
+    *((name, ignored, None) for name in protocol.COPILOT_NOTIFICATIONS),
 )
 
 _COMMANDS: tuple[tuple[str, Handler], ...] = (

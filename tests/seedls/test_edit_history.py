@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from seedls.edit_history import EditHistory, LineChange
 from seedls.positions import LineText
 from seedls.suggestions import pause_before_model
-from seedls.text_edits import Replacement, apply_replacements
+from seedls.text_edits import Replacement, single_replacement
 from tests.seedls.texts import texts
 
 
@@ -32,7 +32,8 @@ class Buffer:
 
     @property
     def replacements(self) -> list[Replacement]:
-        return [change for _, change in self.history.replacements(self.content)]
+        found = [single_replacement(old.text, new.text) for old, new in self.history.edits(self.content)]
+        return [change for change in found if change is not None]
 
 
 def test_keystrokes_in_one_place_are_one_replacement() -> None:
@@ -66,11 +67,11 @@ def test_the_newest_burst_leads_to_the_text_there_is(start: str, edits: list[tup
         size = len(buffer.content.text)
         first = place % (size + 1)
         buffer.replace(first, min(size, first + cut), new.replace("\r", "\n"))
-    found = buffer.history.replacements(buffer.content)
+    found = buffer.history.edits(buffer.content)
     burst = buffer.history.current
     if found and burst is not None and found[0][0] is burst.base:
-        base, change = found[0]
-        assert apply_replacements(base.text, [change]) == buffer.content.text
+        assert found[0][1].text == buffer.content.text
+    assert all(old.text != new.text for old, new in found)
 
 
 def test_how_fast_somebody_types() -> None:
