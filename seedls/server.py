@@ -44,7 +44,8 @@ _FEATURES: tuple[tuple[str, Handler, Any], ...] = (
     (protocol.EXPLAIN_LAST, commands.explain_last_request, None),
     (protocol.NEXT_EDIT, next_edit, None),
     (protocol.COPILOT_INLINE_EDIT, copilot_inline_edit, None),
-    *((name, ignored, None) for name in protocol.COPILOT_NOTIFICATIONS),
+    (protocol.COPILOT_DID_FOCUS, ignored, None),
+    (protocol.COPILOT_DID_SHOW, ignored, None),
 )
 
 _COMMANDS: tuple[tuple[str, Handler], ...] = (
