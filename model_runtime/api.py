@@ -107,6 +107,8 @@ class EditRequest:
     language: str | None = None
     diagnostics: tuple[str, ...] = ()
     """Messages of problems in the range, most important first."""
+    pinned: tuple[tuple[int, int], ...] = ()
+    """Spans [start, end) of `text` that the result has byte for byte, in order; whole lines and words stay whole."""
     params: SamplingParams = field(default_factory=lambda: SamplingParams(max_tokens=2048))
 
 
@@ -164,6 +166,8 @@ class EditStep:
     tokens: int
     forwards: int
     timings: Timings = field(default_factory=Timings)
+    num_left: int = 0
+    """Windows of a long range that were left as they were because their rewrite found no end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ go in by id: nothing a user types can become one. It does not know caches or pol
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -91,19 +92,31 @@ def chat_ids(tokenizer: Tokenizer, system: str, user: str, answer_start: str = "
 
 
 def edit_ids(
-    tokenizer: Tokenizer, code: str, instruction: str, *, language: str | None = None, diagnostics: Sequence[str] = ()
+    tokenizer: Tokenizer,
+    code: str,
+    instruction: str,
+    *,
+    language: str | None = None,
+    diagnostics: Sequence[str] = (),
+    fence_mark: str = FENCE,
 ) -> list[int]:
     """Prompt that asks for `code` rewritten; the answer is the code, then a closing fence."""
-    fence = opening_fence(language)
+    fence = opening_fence(language, fence_mark)
     problems = "".join(f"\n- {message}" for message in diagnostics)
     problems = f"\n\nReported problems:{problems}" if problems else ""
-    user = f"{instruction.strip()}{problems}\n\n{fence}{code}\n{FENCE}"
+    user = f"{instruction.strip()}{problems}\n\n{fence}{code}\n{fence_mark}"
     return chat_ids(tokenizer, DEFAULT_SYSTEM, user, answer_start=fence)
 
 
-def opening_fence(language: str | None) -> str:
+def fence_for(code: str) -> str:
+    """A fence that no line of the code closes."""
+    longest = max((len(match) for match in re.findall(r"^`{3,}", code, re.MULTILINE)), default=len(FENCE) - 1)
+    return "`" * (longest + 1)
+
+
+def opening_fence(language: str | None, fence_mark: str = FENCE) -> str:
     """The fence line that opens a code block of an LSP language id."""
-    return f"{FENCE}{_LANGUAGE_NAMES.get(language or '', language or '')}\n"
+    return f"{fence_mark}{_LANGUAGE_NAMES.get(language or '', language or '')}\n"
 
 
 def _required(tokenizer: Tokenizer, name: str) -> int:
