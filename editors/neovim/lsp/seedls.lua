@@ -1,5 +1,9 @@
--- seedls for Neovim >= 0.11: put this directory on 'runtimepath', then `vim.lsp.enable('seedls')`.
--- Ghost text needs Neovim >= 0.12 (`vim.lsp.inline_completion.enable()`); 0.11 gets completion entries and code actions.
+-- seedls for Neovim >= 0.11: put this directory on 'runtimepath', then `vim.lsp.enable('seedls')`, or let
+-- `require('seedls').setup()` do both. This file alone gives completion entries and code actions in 0.11; ghost text
+-- needs the plugin there, or Neovim >= 0.12 (`vim.lsp.inline_completion.enable()`).
+
+-- Filetypes whose name in the protocol is another one.
+local LANGUAGE_IDS = { cs = 'csharp', sh = 'shellscript' }
 
 ---@type vim.lsp.Config
 return {
@@ -10,4 +14,7 @@ return {
   },
   root_markers = { { 'pyproject.toml', 'package.json', 'Cargo.toml', 'go.mod' }, '.git' },
   settings = { seedls = vim.empty_dict() },
+  get_language_id = function(_, filetype)
+    return LANGUAGE_IDS[filetype] or filetype
+  end,
 }
