@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, replace
 
 from seedls.documents import DocumentSnapshot
+from seedls.edit_checks import Edit, reason_not_to_offer, scope_of
 from seedls.engine import Cancelled, EditRequest, EditStep, RequestError, SamplingParams
 from seedls.instructions import INSTRUCTIONS
 from seedls.line_endings import NormalisedText
@@ -17,7 +18,7 @@ from seedls.metrics import RequestReport
 from seedls.protocol import CUSTOM_INSTRUCTION, ActionData
 from seedls.scheduler import JobKey, NotRun, StopSignal
 from seedls.session import Session
-from seedls.syntax import adds_errors, parse
+from seedls.syntax import parse
 from seedls.text_edits import Replacement, apply_replacements, minimal_replacements, rebase
 
 _REQUEST = "codeAction/resolve"
@@ -48,7 +49,7 @@ async def rewrite(session: Session, data: ActionData) -> Rewritten:
     signal = session.scheduler.claim(key)
     report = RequestReport(_REQUEST, "shown", data.instruction, 0.0)
     try:
-        snapshot, request, normal = _request(session, data)
+        snapshot, request, normal = edit_request(session, data)
         engine = session.engine
 
         def work(stop: StopSignal) -> EditStep | None:
@@ -62,7 +63,7 @@ async def rewrite(session: Session, data: ActionData) -> Rewritten:
         if (step := finished.value) is not None:
             report = replace(report, tokens=step.tokens, forwards=step.forwards)
         replacements = _checked(session, snapshot, normal, request, finished.value)
-        return _on_newest(session, snapshot, replacements)
+        return on_newest(session, snapshot, replacements)
     except NoEdit as nothing:
         report = replace(report, outcome=nothing.outcome, reason=nothing.reason)
         raise
@@ -87,7 +88,7 @@ async def rewrite(session: Session, data: ActionData) -> Rewritten:
         session.metrics.record(replace(report, total_ms=(time.monotonic() - started) * 1000))
 
 
-def _request(session: Session, data: ActionData) -> tuple[DocumentSnapshot, EditRequest, NormalisedText]:
+def edit_request(session: Session, data: ActionData) -> tuple[DocumentSnapshot, EditRequest, NormalisedText]:
     """What the model is asked, in `\\n`-only text; raises NoEdit."""
     if session.engine.state != "ready":
         raise NoEdit("quiet", f"the model is not ready: {session.engine.message}")
@@ -135,7 +136,14 @@ def _checked(
     """Minimal replacements of the original text; raises NoEdit when the answer breaks a promise."""
     if step is None or not step.is_final or step.finish_reason in _UNFINISHED:
         raise NoEdit("quiet", f"the model did not finish ({step.finish_reason if step else 'no answer'})")
-    old, new = request.text, step.text
+    return checked_replacements(session, snapshot, normal, request, step.text)
+
+
+def checked_replacements(
+    session: Session, snapshot: DocumentSnapshot, normal: NormalisedText, request: EditRequest, new: str
+) -> list[Replacement]:
+    """From the snapshot's text to `new`, an answer to `request`; raises NoEdit for what may not be shown."""
+    old = request.text
     end = len(old) if request.end is None else request.end
     tail = len(old) - end
     is_inside = (
@@ -152,8 +160,10 @@ def _checked(
     if not new[request.start : len(new) - tail].strip():
         raise NoEdit("quiet", "the answer would delete the selection")
     tree = parse(snapshot.language_id, old)
-    if tree is not None and adds_errors(tree, new):
-        raise NoEdit("quiet", "the answer would add a syntax error")
+    if tree is not None:
+        edit = Edit(tree, new, request.start, end, request.instruction, scope_of(request.instruction))
+        if (reason := reason_not_to_offer(edit)) is not None:
+            raise NoEdit("quiet", reason.replace("it ", "the answer ", 1))
     replacements = [
         Replacement(
             normal.to_original(request.start + hunk.start),
@@ -162,12 +172,16 @@ def _checked(
         )
         for hunk in hunks
     ]
-    if apply_replacements(snapshot.text, replacements) in session.documents.earlier_texts(snapshot.uri):
+    result = apply_replacements(snapshot.text, replacements)
+    if NormalisedText(result).text != new:
+        # Where lone CR and LF are mixed, a deletion can push two of them together into one line ending.
+        raise NoEdit("quiet", "the answer cannot be written with this file's line endings")
+    if result in session.documents.earlier_texts(snapshot.uri):
         raise NoEdit("quiet", "the answer would undo your last edit")
     return replacements
 
 
-def _on_newest(session: Session, snapshot: DocumentSnapshot, replacements: list[Replacement]) -> Rewritten:
+def on_newest(session: Session, snapshot: DocumentSnapshot, replacements: list[Replacement]) -> Rewritten:
     """Move the replacements over what was typed meanwhile, or give up."""
     newest = session.documents.get(snapshot.uri)
     if newest is None:

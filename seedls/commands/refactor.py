@@ -27,9 +27,9 @@ from seedls.commands.options import (
     sampling_params,
 )
 from seedls.commands.progress import note, progress_bar
+from seedls.edit_checks import scope_of
 from seedls.engine import runtime_api
 from seedls.refactoring.check_command import CheckCommand
-from seedls.refactoring.checks import scope_of
 from seedls.refactoring.files import Found, find_files
 from seedls.refactoring.job_lock import job_lock
 from seedls.refactoring.report import Report

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from seedls.commands.source_file import SourceFile, with_own_line_endings
+from seedls.edit_checks import Edit, Scope, reason_to_refuse, unfinished_reason, with_missing_imports
 from seedls.engine import EditRequest, EditStep, RequestError, SamplingParams
-from seedls.refactoring.checks import Edit, Scope, reason_to_refuse, unfinished_reason, with_missing_imports
 from seedls.refactoring.run_state import RefusedUnit, Work
 from seedls.refactoring.units import Unit, units_of
 from seedls.syntax import SyntaxTree, parse

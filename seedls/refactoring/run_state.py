@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seedls.commands.failure import CommandFailed
-from seedls.refactoring.checks import Scope
+from seedls.edit_checks import Scope
 from seedls.refactoring.journal import Event, Journal, JournalContent, read_journal
 from seedls.refactoring.storage import ContentStore
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedls.refactoring.checks import Edit, Scope, reason_to_refuse, scope_of, with_missing_imports
-from seedls.refactoring.python_facts import (
+from seedls.edit_checks import Edit, Scope, reason_to_refuse, scope_of, with_missing_imports
+from seedls.python_facts import (
     code_without_docstrings,
     defined_names,
     parse_module,

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from lsprotocol import types
 
@@ -35,6 +35,7 @@ def _rewrite(text: str, start: int, end: int, planned: PlannedEdit, language: st
 
 @settings(max_examples=100, deadline=None)
 @given(texts, texts, texts, texts)
+@example("", "\ra", "\n", "a\n")
 def test_nothing_outside_the_range_changes_and_no_error_is_added(
     before: str, region: str, after: str, answer: str
 ) -> None:
@@ -108,3 +109,34 @@ def test_a_lone_surrogate_inside_the_range_is_not_rewritten_by_accident() -> Non
     text = "a = '\ud83d'\nb = 2\n"
     done = _rewrite(text, 0, len(text), PlannedEdit("b = 2", "b = 3"))
     assert apply_replacements(text, done.replacements) == text.replace("2", "3")
+
+
+CODE = '"""🎉"""\r\ndef first(items):\r\n\treturn items[0]\r\n'
+
+
+@pytest.mark.parametrize(
+    ("instruction", "old", "new", "reason"),
+    [
+        ("simplify", "items[0]", "itms[0]", "the answer uses 'itms', which the file does not define"),
+        ("typeHints", "(items)", "(items: Any)", "the answer uses 'Any', which the file does not define"),
+        ("typeHints", "items[0]", "items[-1]", "the answer changes code, not only type hints and comments"),
+        ("docstring", "items[0]", "items[-1]", "the answer changes code, not only docstrings and comments"),
+        ("simplify", "return items[0]", "return (items[0]", "the answer would add a syntax error"),
+    ],
+)
+def test_what_is_not_good_enough_to_offer(instruction: str, old: str, new: str, reason: str) -> None:
+    start = CODE.index("def")
+    with pytest.raises(NoEdit, match=reason):
+        _rewrite(CODE, start, len(CODE), PlannedEdit(old, new), instruction=instruction)
+
+
+def test_what_an_instruction_asks_for_is_offered() -> None:
+    start = CODE.index("def")
+    for instruction, old, new in (
+        ("docstring", "):\n", '):\n\t"""The first one."""\n'),
+        ("typeHints", "(items)", "(items: list[int]) -> int"),
+    ):
+        done = _rewrite(CODE, start, len(CODE), PlannedEdit(old, new), instruction=instruction)
+        assert apply_replacements(CODE, done.replacements) == CODE.replace(
+            old.replace("\n", "\r\n"), new.replace("\n", "\r\n")
+        )

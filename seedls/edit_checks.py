@@ -1,18 +1,18 @@
-"""What an edit of one unit must pass before it is kept. Each check answers None, or the reason to refuse.
+"""What a model's edit must pass before anybody sees it, or before it is kept. A check answers None, or why not.
 
-Pure: texts in, a reason out. `rewrite.py` has the editor's version of the first ones; here nobody looks at each edit,
-so more is asked.
+Pure: texts in, a reason out. In the editor (`reason_not_to_offer`) the user looks at every edit; over a whole codebase
+nobody does, so `reason_to_refuse` also asks that other files can go on using this one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from seedls.refactoring.python_facts import (
+from seedls.python_facts import (
     TYPING_NAMES,
     code_without_annotations,
     code_without_docstrings,
@@ -84,8 +84,18 @@ def unfinished_reason(is_final: bool, finish_reason: str) -> str | None:
     return f"the model did not finish ({finish_reason})" if not is_final or finish_reason in _UNFINISHED else None
 
 
+def reason_not_to_offer(edit: Edit) -> str | None:
+    """The first check that fails of those that an edit must pass wherever it is shown, cheap ones first."""
+    checks: list[Callable[[Edit], str | None]] = [_outside, _size, _syntax]
+    if edit.tree.language_id == "python":
+        checks += [_python_syntax, _names_at_hand]
+    if edit.scope != "all":
+        checks.append(_scope)
+    return _first_reason(checks, edit)
+
+
 def reason_to_refuse(edit: Edit) -> str | None:
-    """The first check that fails, cheap ones first."""
+    """The first check that fails of those that an unwatched edit must pass, cheap ones first."""
     checks: list[Callable[[Edit], str | None]] = [_outside, _size, _syntax]
     if edit.tree.language_id == "python":
         checks += [_python_syntax, _names, _definitions, _calls]
@@ -93,6 +103,10 @@ def reason_to_refuse(edit: Edit) -> str | None:
         checks.append(_definitions_of_grammar)
     if edit.scope != "all":
         checks.append(_scope)
+    return _first_reason(checks, edit)
+
+
+def _first_reason(checks: list[Callable[[Edit], str | None]], edit: Edit) -> str | None:
     reasons = (check(edit) for check in checks)
     return next((reason for reason in reasons if reason is not None), None)
 
@@ -131,10 +145,20 @@ def _python_syntax(edit: Edit) -> str | None:
 
 
 def _names(edit: Edit) -> str | None:
+    """Names for type hints are imported afterwards (`with_missing_imports`)."""
+    return _unknown(edit, TYPING_NAMES.keys())
+
+
+def _names_at_hand(edit: Edit) -> str | None:
+    """Nothing is imported for an edit that may only touch a selection."""
+    return _unknown(edit, frozenset())
+
+
+def _unknown(edit: Edit, allowed: Collection[str]) -> str | None:
     before, after = unknown_names(edit.old), unknown_names(edit.new)
     if before is None or after is None:
         return "it adds a star import" if before is not None else None
-    new = sorted(after - before - TYPING_NAMES.keys())
+    new = sorted(after - before - set(allowed))
     return f"it uses {_listed(new)}, which the file does not define" if new else None
 
 
