@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -49,6 +50,7 @@ __all__ = [
     "Snippet",
     "StopRules",
     "Timings",
+    "home_folder",
     "runtime_api",
 ]
 
@@ -175,6 +177,13 @@ def explain_failure(error: Exception, model: str) -> str:
     if isinstance(error, RuntimeFailure):
         return detail or type(error).__name__
     return f"model {model!r} failed: {type(error).__name__}: {detail}"
+
+
+def home_folder() -> Path:
+    """Where models and measurements are kept; asks the environment, loads nothing."""
+    from model_runtime import default_home
+
+    return default_home()
 
 
 def runtime_api() -> ModuleType:

@@ -56,9 +56,9 @@ class Metrics:
             report.forwards,
         )
 
-    def count(self, name: str) -> None:
+    def count(self, name: str, amount: int = 1) -> None:
         """Count something that is not a request."""
-        self._counters[name] += 1
+        self._counters[name] += amount
 
     @property
     def last(self) -> Explanation:

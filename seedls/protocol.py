@@ -36,6 +36,9 @@ COMMAND_APPLY_ACTION = "seedls.applyAction"
 COMMAND_REFACTOR = "seedls.refactor"
 """One argument, a `RefactorRequest`: a rewrite in the user's own words, applied through the client."""
 
+COMMAND_DELETE_KEPT_RATE = "seedls.deleteKeptRate"
+"""No arguments; deletes the local file of kept rates, returns true when there was one."""
+
 CUSTOM_INSTRUCTION = "custom"
 """`ActionData.instruction` of a rewrite in the user's own words."""
 MAX_PROMPT_CHARACTERS = 2000

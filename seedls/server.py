@@ -55,6 +55,7 @@ _COMMANDS: tuple[tuple[str, Handler], ...] = (
     (protocol.COMMAND_ACCEPTED, commands.accepted),
     (protocol.COMMAND_APPLY_ACTION, commands.apply_action),
     (protocol.COMMAND_REFACTOR, commands.refactor),
+    (protocol.COMMAND_DELETE_KEPT_RATE, commands.delete_kept_rate),
 )
 
 

@@ -16,7 +16,8 @@ from lsprotocol import types
 
 from seedls.documents import ContentChange, DocumentSnapshot, DocumentStore
 from seedls.edit_history import EditHistory, LineChange
-from seedls.engine import Engine, EngineFactory, Snippet
+from seedls.engine import Engine, EngineFactory, Snippet, home_folder
+from seedls.kept_rate import Accepted, KeptRateFile, accepted, measure
 from seedls.metrics import Metrics
 from seedls.repository_context import RepositoryContext, query_at, recent_piece
 from seedls.scheduler import Scheduler
@@ -103,6 +104,8 @@ class Session:
         self.history: dict[str, EditHistory] = {}
         self.workspace: Workspace | None = None
         """Set when the client said that it is ready, if there are folders."""
+        self.accepted: list[Accepted] = []
+        """Completions that were taken and not looked at again yet."""
         self._repository = RepositoryContext()
 
     def set_options(self, layer: str, options: Any) -> list[str]:
@@ -170,14 +173,43 @@ class Session:
         self.workspace = Workspace(self.is_excluded_path, on_settings_file)
         self.workspace.start(self.roots, is_indexing=self.settings.context_repository_characters > 0)
 
+    def take_accepted(self, completion_id: str) -> Accepted | None:
+        """Remember that the user took a completion; None when it is unknown or kept rates are switched off."""
+        if not self.settings.kept_rate_enabled:
+            return None
+        for uri, shown in self.shown.items():
+            snapshot = self.documents.get(uri)
+            if shown.id == completion_id and snapshot is not None:
+                taken = accepted(uri, snapshot.language_id, shown.before, shown.text)
+                self.accepted.append(taken)
+                return taken
+        return None
+
+    def note_kept(self, taken: Accepted) -> None:
+        """See what is left of it; counts and writes the figure, once."""
+        if taken not in self.accepted:
+            return
+        self.accepted.remove(taken)
+        snapshot = self.documents.get(taken.uri)
+        if snapshot is None or not self.settings.kept_rate_enabled:
+            return
+        figure = measure(taken, list(snapshot.content.lines))
+        self.metrics.count("accepted.characters", figure.characters)
+        self.metrics.count("kept.characters", round(figure.kept * figure.characters))
+        KeptRateFile(home_folder()).append(figure)
+
     def close(self) -> None:
         """Stop all work; nothing is waited for."""
+        for taken in list(self.accepted):
+            self.note_kept(taken)
         self.scheduler.close()
         if self.workspace is not None:
             self.workspace.stop()
 
     def forget(self, uri: str) -> None:
         """Drop everything about a closed document."""
+        for taken in [one for one in self.accepted if one.uri == uri]:
+            self.note_kept(taken)
         self.scheduler.stop_document(uri)
         self.documents.close(uri)
         self._trees.pop(uri, None)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from lsprotocol import types
 
 from seedls.connection import SeedlsServer, log_failure
 from seedls.edit_running import workspace_edit_for
+from seedls.engine import home_folder
 from seedls.instructions import INSTRUCTIONS, target_of
+from seedls.kept_rate import SETTLED_S, KeptRateFile
 from seedls.line_endings import NormalisedText
 from seedls.model_loading import load_model
 from seedls.protocol import CUSTOM_INSTRUCTION, ActionData, Status, checked_prompt, to_wire
@@ -56,9 +59,24 @@ def explain_last(ls: SeedlsServer, *_: Any) -> dict[str, Any]:
     return to_wire(last)
 
 
-def accepted(ls: SeedlsServer, *_: Any) -> None:
-    """seedls.accepted: the user took a completion."""
+def accepted(ls: SeedlsServer, *arguments: Any) -> None:
+    """seedls.accepted: the user took a completion; a while later it is seen how much of it was kept."""
     ls.session.metrics.count("accepted")
+    taken = ls.session.take_accepted(str(arguments[0])) if arguments else None
+    if taken is not None:
+        asyncio.get_running_loop().call_later(SETTLED_S, ls.session.note_kept, taken)
+
+
+def delete_kept_rate(ls: SeedlsServer, *_: Any) -> bool:
+    """seedls.deleteKeptRate: remove the local file of kept rates; true when there was one."""
+    file = KeptRateFile(home_folder())
+    try:
+        existed = file.delete()
+    except OSError as error:
+        ls.tell(f"{file.path} cannot be deleted: {error.strerror or error}", types.MessageType.Error)
+        return False
+    ls.tell(f"{file.path} was deleted" if existed else "there are no kept rates")
+    return existed
 
 
 async def restart(ls: SeedlsServer, *_: Any) -> bool:

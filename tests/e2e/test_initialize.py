@@ -41,6 +41,7 @@ async def test_what_is_announced(tmp_path: Path, client: str, encoding: str, has
             "seedls.accepted",
             "seedls.applyAction",
             "seedls.refactor",
+            "seedls.deleteKeptRate",
         }
 
 

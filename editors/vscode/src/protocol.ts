@@ -5,6 +5,10 @@
 
 export const STATUS = "seedls/status";
 export const EXPLAIN_LAST = "seedls/explainLast";
+export const NEXT_EDIT = "seedls/nextEdit";
+export const COPILOT_INLINE_EDIT = "textDocument/copilotInlineEdit";
+export const COPILOT_DID_FOCUS = "textDocument/didFocus";
+export const COPILOT_DID_SHOW = "textDocument/didShowInlineEdit";
 export const STATE_CHANGED = "seedls/stateChanged";
 
 export const COMMAND_STATUS = "seedls.status";
@@ -13,6 +17,7 @@ export const COMMAND_RESTART = "seedls.restart";
 export const COMMAND_ACCEPTED = "seedls.accepted";
 export const COMMAND_APPLY_ACTION = "seedls.applyAction";
 export const COMMAND_REFACTOR = "seedls.refactor";
+export const COMMAND_DELETE_KEPT_RATE = "seedls.deleteKeptRate";
 
 export const CUSTOM_INSTRUCTION = "custom";
 export const MAX_PROMPT_CHARACTERS = 2000;
@@ -50,6 +55,21 @@ export interface ActionData {
   instruction: string;
   diagnostics: string[];
   prompt: string;
+}
+
+/** One follow-up edit. */
+export interface NextEdit {
+  range: { start: { line: number; character: number }; end: { line: number; character: number } };
+  text: string;
+  kind: string;
+}
+
+/** Follow-up edits of one version of a document: any of them may be applied, also all. */
+export interface NextEdits {
+  uri: string;
+  version: number;
+  id: string;
+  edits: NextEdit[];
 }
 
 /** A rewrite in the user's own words. */
