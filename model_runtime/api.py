@@ -37,9 +37,15 @@ class SamplingParams:
     temperature: float = 0.0
     seed: int = 0
     accept_threshold: float = 0.3
-    """`fast` only: a draft token stays if its probability is at least this fraction of the best token's."""
+    """`fast` only: a draft token is committed if its probability is at least this fraction of the best token's."""
+    edit_threshold: float = 0.6
+    """`fast` only: a canvas token that is not committed yet is replaced where the model's choice is this probable."""
+    min_confidence: float = 0.0
+    """Infills only: cut before the first line whose tokens' geometric mean probability is below this, and stop writing
+    it as soon as that is certain; 0 keeps everything. `benchmarks/calibration.py` says what a value buys."""
     deadline_ms: float | None = None
-    """Wall-clock budget from the call; when it runs out the tokens committed so far are returned."""
+    """Wall-clock budget from the call; when it runs out the tokens committed so far are returned. Also chooses how much
+    context is read and how much is drafted. Kept within one forward."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,9 @@ class CompletionRequest:
     language: str | None = None
     """LSP language id."""
     snippets: tuple[Snippet, ...] = ()
+    draft: str = ""
+    """Text proposed for this hole before, if any: what of it still holds is verified in parallel instead of written
+    again. Never changes what is written by `ar` and `lossless`."""
     stop: StopRules = field(default_factory=StopRules)
     params: SamplingParams = field(default_factory=SamplingParams)
 

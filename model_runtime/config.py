@@ -36,6 +36,8 @@ class RuntimeConfig:
     threads: int | None = None
     cache_tokens: int = 8192
     """Capacity of the key/value cache in tokens."""
+    prefix_cache_bytes: int = 256 * 2**20
+    """Memory for prompts that left the cache (other documents, other places); 0: none. The oldest use goes first."""
     use_kernels: bool = True
     use_adapters: bool = True
 

@@ -10,6 +10,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,15 +28,19 @@ from model_runtime.api import (
     ShouldStop,
     never_stop,
 )
+from model_runtime.cache.prefix import PrefixStore
 from model_runtime.checkpoint import expected_shapes, open_checkpoint
 from model_runtime.config import ModelConfig, RuntimeConfig, default_home
 from model_runtime.conversion import read_record
 from model_runtime.diffusion.drafts import Drafter, NgramDrafter, NoDrafter
 from model_runtime.diffusion.edit import edit
 from model_runtime.diffusion.generate import Model, Task, decode
-from model_runtime.diffusion.infill import infill, timings
-from model_runtime.errors import CheckpointError, RequestError
+from model_runtime.diffusion.infill import candidates, infill, timings
+from model_runtime.diffusion.schedule import LatencyCurve, Pace
+from model_runtime.diffusion.switches import Switches
+from model_runtime.errors import CheckpointError, OutOfMemory, RequestError, RuntimeFailure
 from model_runtime.install import find_checkpoint
+from model_runtime.latency import CURVE_ROWS, latency_file, read_curve, write_curve
 from model_runtime.loading import Adapters, LoadProgress, Placement, choose_placement, load_network, read_adapters
 from model_runtime.manifest import models_folder
 from model_runtime.models.qwen2 import Qwen2
@@ -53,12 +58,18 @@ class Runtime:
         info: ModelInfo,
         cache_tokens: int,
         layout: InfillLayout = "prefix-first",
+        prefix_cache_bytes: int = 0,
+        curve_file: Path | None = None,
     ) -> None:
+        """`curve_file` holds, or gets, the device's latency curve; None: it is not kept."""
         forbidden = [token_id for name in ADDED_TOKENS if (token_id := tokenizer.token_id(name)) is not None]
         # Rows of the head behind the vocabulary (padding of the published tables) are no tokens at all.
         forbidden += range(tokenizer.vocab_size, network.config.vocab_size)
         self.info = info
         self._network = network
+        self._curve_file = curve_file
+        curve = None if curve_file is None else read_curve(curve_file)
+        self._is_measured = curve is not None
         self._model = Model(
             network,
             network.new_cache(cache_tokens),
@@ -66,6 +77,8 @@ class Runtime:
             torch.tensor(sorted(set(forbidden)), dtype=torch.long, device=network.device),
             mask_token_id=network.config.mask_token_id if network.has_denoiser else None,
             layout=layout,
+            prefixes=PrefixStore(prefix_cache_bytes),
+            pace=Pace(curve or LatencyCurve.assumed(network.device.type)),
         )
 
     @classmethod
@@ -92,16 +105,35 @@ class Runtime:
             progress("Loaded", 1.0)
         # Suffix first keeps the cache valid while the prefix grows; only a healed base has learned that layout.
         layout: InfillLayout = "prefix-first" if adapters.healing is None else "suffix-first"
-        return cls(network, tokenizer, info, config.cache_tokens, layout)
+        # A checkpoint that we did not convert has no digest to tell it from others: its curve is not kept.
+        curve_file = latency_file(home, network.device, info.precision, info.digest) if info.digest else None
+        return cls(network, tokenizer, info, config.cache_tokens, layout, config.prefix_cache_bytes, curve_file)
 
     def warm_up(self) -> None:
-        """One small completion, so that the first real one does not pay for lazy set-up."""
+        """One small completion, so that the first real one does not pay for lazy set-up.
+
+        On a device that was never measured also its latency curve, about a second on a CPU, kept in the home folder.
+        """
+        if self._curve_file is not None and not self._is_measured:
+            self.latency_curve(CURVE_ROWS, context=128, repeats=1)
         self.complete(CompletionRequest("def add(a, b):\n    return ", "\n", params=SamplingParams(max_tokens=2)))
 
     def complete(self, request: CompletionRequest, should_stop: ShouldStop = never_stop) -> CompletionResult:
         """Fill the hole between prefix and suffix; Cancelled if stopped before the first token was there."""
         with _clean_after_failure(self._model):
             return infill(self._model, request, should_stop)
+
+    def candidates(
+        self, request: CompletionRequest, count: int, should_stop: ShouldStop = never_stop
+    ) -> list[CompletionResult]:
+        """Up to `count` different middles, best first: the first is `complete`'s, the others start otherwise.
+
+        They share the prompt and the deadline; fewer come back when the time runs out or the texts repeat.
+        """
+        if count < 1:
+            raise RequestError(f"count is {count}, must be at least 1")
+        with _clean_after_failure(self._model):
+            return candidates(self._model, request, count, should_stop)
 
     def generate(self, request: GenerateRequest, should_stop: ShouldStop = never_stop) -> GenerateResult:
         """Continue a prompt, or answer it through the chat layout."""
@@ -114,18 +146,36 @@ class Runtime:
             yield from edit(self._model, request, should_stop)
 
     def latency_curve(self, rows: Sequence[int], context: int = 512, repeats: int = 5) -> dict[int, float]:
-        """Median milliseconds of one forward of that many rows behind `context` cached tokens."""
+        """Median milliseconds of one forward of that many rows behind `context` cached tokens.
+
+        From three points on it is the curve that the scheduler goes by from now on, and at the next start.
+        """
         model = self._model
         token = torch.arange(max([*rows, 256]), device=self._network.device) % 256
         with _clean_after_failure(model):
             model.cache.truncate(0)
+            # Kept prompts are not touched: what is read here is no prompt of anyone.
             while model.cache.length < context:
                 chunk = token[: min(256, context - model.cache.length)]
                 self._network.forward(chunk, model.cache, is_prompt=True)
                 model.cache.commit(chunk.tolist())
             curve = {count: self._time_forward(token[:count], repeats) for count in rows}
             model.cache.truncate(0)
+        if len(curve) >= 3:
+            self._is_measured = True
+            model.pace.curve = LatencyCurve.of(curve)
+            if self._curve_file is not None:
+                write_curve(self._curve_file, curve)
         return curve
+
+    @property
+    def switches(self) -> Switches:
+        """Which of the decoder's ideas are on; all of them unless a measurement compares."""
+        return self._model.switches
+
+    @switches.setter
+    def switches(self, switches: Switches) -> None:
+        self._model = replace(self._model, switches=switches)
 
     def close(self) -> None:
         """Free the weights and the cache; the runtime cannot be used afterwards."""
@@ -144,17 +194,23 @@ class Runtime:
 
 
 class _clean_after_failure:
-    """Empty the cache when a request fails half-way: rows written but not committed must never be trusted."""
+    """Empty the caches when a request fails unexpectedly: a device that failed may have left anything in them.
+
+    A cancelled or refused request is no such failure: what it had read is right, and the next one goes on from it.
+    """
 
     def __init__(self, model: Model) -> None:
-        self._cache = model.cache
+        self._model = model
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        if kind is not None and issubclass(kind, Exception):
-            self._cache.truncate(0)
+        if kind is None or not issubclass(kind, Exception):
+            return
+        if not issubclass(kind, RuntimeFailure) or issubclass(kind, OutOfMemory):
+            self._model.cache.truncate(0)
+            self._model.prefixes.clear()
 
 
 def _generate(model: Model, request: GenerateRequest, should_stop: Callable[[], bool]) -> GenerateResult:

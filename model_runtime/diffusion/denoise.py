@@ -10,6 +10,7 @@ model finds it nearly as likely as its own choice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from model_runtime.api import SamplingParams
 from model_runtime.cache.kv_cache import KeyValueCache
+from model_runtime.diffusion.device_step import decide_step, decides_by_itself
 from model_runtime.diffusion.samplers import Choices, choose, draft_ratios
 
 
@@ -58,6 +60,10 @@ class StepResult:
     """Guesses of the canvas among them."""
     canvas: list[int]
     """Guesses for the positions behind the committed ones: the masked rows' where the whole canvas was accepted."""
+    canvas_probs: list[float]
+    """Of those guesses, each given what stood before it in this forward."""
+    first_choices: list[tuple[int, float]]
+    """The likeliest tokens of the anchor's row with their log-probabilities, when asked for."""
 
 
 @torch.inference_mode()
@@ -68,17 +74,24 @@ def denoise_step(
     params: SamplingParams,
     forbidden: Tensor,
     *,
+    allowed: Sequence[Sequence[int]] = (),
     accept_all: bool = False,
+    num_first_choices: int = 0,
 ) -> StepResult:
     """Evaluate the canvas behind the anchor; commits the anchor and the accepted rows to the cache.
 
-    `forbidden` (F,) are ids never chosen. `accept_all` takes every guess as it is (a block's last step).
+    `forbidden` (F,) are ids never chosen; `allowed` are the only ids that the first rows may choose (healing.py).
+    `accept_all` takes every guess as it is (a block's last step).
     """
+    if num_first_choices == 0 and decides_by_itself(network, params, allowed):
+        given = (network, cache, rows.anchor, rows.canvas, len(rows.masks), params, forbidden)
+        return StepResult(*decide_step(*given, accept_all=accept_all), first_choices=[])
     canvas, num_causal = rows.canvas, 1 + len(rows.canvas)
-    token_ids = torch.tensor([rows.anchor, *canvas, *rows.masks], device=network.device)
-    hidden = network.forward(token_ids, cache, num_canvas=len(rows.masks))
+    ids = torch.tensor([rows.anchor, *canvas, *rows.masks], device=network.device)
+    hidden = network.forward(ids, cache, num_canvas=len(rows.masks))
     logits = network.logits(hidden)  # (anchor + canvas + masks, vocabulary)
     logits[:, forbidden] = float("-inf")
+    _restrict(logits, allowed)
     choices = choose(logits[:num_causal], params.temperature, params.seed, cache.length + 1)
     num_accepted = len(canvas) if accept_all else _num_accepted(canvas, choices, logits, params)
     accepted = list(canvas[:num_accepted])
@@ -87,11 +100,50 @@ def denoise_step(
         if accepted[i] != choices.token_ids[i]:
             log_probs[i] = float(torch.log_softmax(logits[i], dim=-1)[accepted[i]])
     cache.commit([rows.anchor, *accepted])
-    if num_accepted < len(canvas):
-        refined = choices.token_ids[num_accepted + 1 :]  # the masked rows stood behind a wrong guess
+    if num_accepted < len(canvas):  # the masked rows stood behind a wrong guess
+        refined = choices.token_ids[num_accepted + 1 :]
+        probs = [math.exp(each) for each in choices.log_probs[num_accepted + 1 :]]
     else:
-        refined = logits[num_causal:].argmax(dim=-1).tolist()
-    return StepResult([*accepted, choices.token_ids[num_accepted]], log_probs, num_accepted, refined)
+        refined, probs = _guesses(logits[num_causal:])
+    token_ids = [*accepted, choices.token_ids[num_accepted]]
+    first_choices = _likeliest(logits[0], num_first_choices) if num_first_choices else []
+    return StepResult(token_ids, log_probs, num_accepted, refined, probs, first_choices)
+
+
+@torch.inference_mode()
+def draft_step(network: Network, cache: KeyValueCache, rows: Rows, forbidden: Tensor) -> tuple[list[int], list[float]]:
+    """The masked rows alone behind the anchor: guesses and their probabilities; commits nothing.
+
+    What a step costs when drafting is not fused with verifying (`Switches.fusion`).
+    """
+    token_ids = torch.tensor([rows.anchor, *rows.masks], device=network.device)
+    logits = network.logits(network.forward(token_ids, cache, num_canvas=len(rows.masks)))[1:]
+    logits[:, forbidden] = float("-inf")
+    return _guesses(logits)
+
+
+def _guesses(logits: Tensor) -> tuple[list[int], list[float]]:
+    """The likeliest token of each row and its probability."""
+    if not logits.shape[0]:
+        return [], []
+    best, ids = logits.max(dim=-1)
+    return ids.tolist(), torch.exp(best - torch.logsumexp(logits, dim=-1)).tolist()
+
+
+def _likeliest(logits: Tensor, count: int) -> list[tuple[int, float]]:
+    """Up to `count` ids of a row (vocabulary,) that may be chosen, with their log-probabilities, best first."""
+    best, ids = torch.topk(logits, min(count, logits.shape[0]))
+    log_probs = best - torch.logsumexp(logits, dim=-1)
+    pairs = zip(ids.tolist(), log_probs.tolist(), strict=True)
+    return [(token_id, log_prob) for token_id, log_prob in pairs if log_prob > float("-inf")]
+
+
+def _restrict(logits: Tensor, allowed: Sequence[Sequence[int]]) -> None:
+    for i, ids in enumerate(allowed):
+        kept = torch.tensor(ids, dtype=torch.long, device=logits.device)
+        values = logits[i, kept]
+        logits[i] = float("-inf")
+        logits[i, kept] = values
 
 
 def _num_accepted(canvas: Sequence[int], choices: Choices, logits: Tensor, params: SamplingParams) -> int:

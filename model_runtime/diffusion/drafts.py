@@ -22,8 +22,15 @@ class Drafter(Protocol):
         """At most that many guesses for what follows; fewer, or none, when there is nothing to go by."""
 
 
+def source_of(drafter: Drafter) -> str:
+    """Where the newest draft came from: drafts of one source are right about equally often. `canvas` if not said."""
+    return str(getattr(drafter, "source", "canvas"))
+
+
 class NoDrafter:
     """Never guesses: one token a forward."""
+
+    source = "none"
 
     def commit(self, token_ids: Sequence[int]) -> None:
         """Nothing to remember."""
@@ -40,6 +47,7 @@ class NgramDrafter:
         self._sizes = tuple(range(longest, shortest - 1, -1))
         self._tokens: list[int] = []
         self._place: dict[tuple[int, ...], int] = {}
+        self.source = f"ngram-{shortest}"
         self.commit(context)
 
     def commit(self, token_ids: Sequence[int]) -> None:
@@ -58,6 +66,7 @@ class NgramDrafter:
                 continue
             place = self._place.get(tuple(tokens[-size:]))
             if place is not None:
+                self.source = f"ngram-{size}"
                 return tokens[place : place + num_tokens]
         return []
 
@@ -75,6 +84,15 @@ class CanvasDrafter:
         self._last: int | None = None
         self._place = 0
         self._num_lost = 0
+
+    @property
+    def source(self) -> str:
+        return "canvas" if self._num_lost == 0 else source_of(self._fallback)
+
+    @property
+    def is_lost(self) -> bool:
+        """True inside new text, until the old text is found again."""
+        return self._num_lost > 0
 
     @property
     def place(self) -> int:
@@ -122,3 +140,24 @@ class CanvasDrafter:
             if old[start : start + 2] == pair:
                 return start + 2
         return None
+
+
+class WarmDrafter:
+    """Guess that what was proposed here before still holds; where the user or the model left it, as `fallback` does."""
+
+    def __init__(self, proposed: Sequence[int], fallback: Drafter, source: str = "warm") -> None:
+        self._canvas = CanvasDrafter(proposed, fallback)
+        self._fallback = fallback
+        self._own_source = self.source = source
+
+    def commit(self, token_ids: Sequence[int]) -> None:
+        self._canvas.commit(token_ids)
+
+    def draft(self, num_tokens: int) -> list[int]:
+        guesses = self._canvas.draft(num_tokens)
+        if guesses and not self._canvas.is_lost:
+            self.source = self._own_source
+            return guesses
+        guesses = guesses or self._fallback.draft(num_tokens)
+        self.source = source_of(self._fallback)
+        return guesses

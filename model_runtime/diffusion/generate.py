@@ -7,174 +7,154 @@ token by token in order, so where it ends does not depend on how many tokens a s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from model_runtime.api import FinishReason, SamplingParams, ShouldStop
-from model_runtime.cache.kv_cache import KeyValueCache
-from model_runtime.diffusion.blocks import MAX_BLOCK, AdaptiveBlock
-from model_runtime.diffusion.denoise import Network, Rows, StepResult, denoise_step
-from model_runtime.diffusion.drafts import Drafter
-from model_runtime.errors import Cancelled, RequestError
-from model_runtime.prompts import InfillLayout
-from model_runtime.tokenizer import Tokenizer
+from model_runtime.api import FinishReason
+from model_runtime.cache.prefix import num_block_rows
+from model_runtime.diffusion.denoise import Rows, StepResult, denoise_step, draft_step
+from model_runtime.diffusion.planner import Plan, Planner
+from model_runtime.diffusion.prefill import read_prompt
+from model_runtime.diffusion.task import Decoding, JudgeToken, Model, Task, check_params
+from model_runtime.errors import Cancelled
 
-# Prompt tokens a forward. A cancelled request waits for one of these at most, so on a CPU they are small.
-PREFILL_CHUNK_CPU = 64
-PREFILL_CHUNK_GPU = 1024
-
-DEFAULT_BLOCK = 32
-# Before the drafts have shown their luck, a step costs little more than one token's.
-FIRST_BLOCK = 6
-
-JudgeToken = Callable[[int], FinishReason | None]
-"""Told every committed token in order; the reason to end before anything after it is looked at, else None."""
-
-
-@dataclass(slots=True)
-class Decoding:
-    """The state of one request: tokens committed so far and what they cost."""
-
-    token_ids: list[int] = field(default_factory=list)
-    log_probs: list[float] = field(default_factory=list)
-    forwards: int = 0
-    prefill_ms: float = 0.0
-    denoise_ms: float = 0.0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    finish_reason: FinishReason | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """What every request needs: the network, its one cache and its vocabulary."""
-
-    network: Network
-    cache: KeyValueCache
-    tokenizer: Tokenizer
-    forbidden: Tensor
-    """Ids (F,) never written: the mask and edit tokens."""
-    mask_token_id: int | None = None
-    """What a masked canvas row holds; None when no denoiser is loaded: drafts then come from text alone."""
-    layout: InfillLayout = "prefix-first"
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One request, as the loop sees it."""
-
-    prompt: list[int]
-    drafter: Drafter
-    judge: JudgeToken
-    params: SamplingParams
-    should_stop: ShouldStop
-    started: float
-    """The deadline's clock, `time.perf_counter()`."""
-
-
-def check_params(params: SamplingParams) -> None:
-    """RequestError naming the first parameter that makes no sense."""
-    if params.policy not in ("ar", "lossless", "fast"):
-        raise RequestError(f"unknown policy {params.policy!r} (use ar, lossless or fast)")
-    if params.max_tokens < 1:
-        raise RequestError(f"max_tokens is {params.max_tokens}, must be at least 1")
-    if params.block_size is not None and not 1 <= params.block_size <= MAX_BLOCK:
-        raise RequestError(f"block_size is {params.block_size}, must be 1 to {MAX_BLOCK}")
-    if params.max_steps is not None and params.max_steps < 1:
-        raise RequestError(f"max_steps is {params.max_steps}, must be at least 1")
-    if not params.temperature >= 0.0:
-        raise RequestError(f"temperature is {params.temperature}, must not be negative")
-    if not 0.0 < params.accept_threshold <= 1.0:
-        raise RequestError(f"accept_threshold is {params.accept_threshold}, must be above 0 and at most 1")
+__all__ = ["Decoding", "JudgeToken", "Model", "Task", "check_params", "decode"]
 
 
 def decode(model: Model, task: Task) -> Iterator[Decoding]:
-    """Denoise until something ends it; yields the state, always the same object, after every step and at the end."""
-    params, cache, state = task.params, model.cache, Decoding()
-    check_params(params)
-    _prefill(model, task, state)
-    limit = params.block_size or DEFAULT_BLOCK
-    block = AdaptiveBlock(limit, start=limit if params.block_size else FIRST_BLOCK)
-    anchor, step_canvas = task.prompt[-1], list[int]()
+    """Denoise until something ends it; yields the state, always the same object, after every step and at the end.
+
+    Cancelled if stopped before the first token was there.
+    """
+    state = task.state
+    check_params(task.params)
+    read_prompt(model, task)
+    planner = Planner(model, task)
+    anchor = task.prompt[-1]
     steps_in_block = tokens_in_block = 0
     while state.finish_reason is None:
         state.finish_reason = _interruption(task)
         if state.finish_reason is not None:
             break
         started = time.perf_counter()
-        room = min(params.max_tokens - len(state.token_ids), cache.capacity - cache.length) - 1
-        canvas = _fill_canvas(step_canvas, model, task, min(block.size, room))
+        plan = _plan(model, task, planner)
         steps_in_block += 1
-        is_last_step = params.policy == "fast" and params.max_steps is not None and steps_in_block > params.max_steps
-        masks: list[int] = []
-        if model.mask_token_id is not None and params.policy != "ar":
-            masks = [model.mask_token_id] * max(0, min(block.size, room - len(canvas)))
-        rows = Rows(anchor, canvas, masks)
-        step = denoise_step(model.network, cache, rows, params, model.forbidden, accept_all=is_last_step)
-        block.record(len(canvas), step.num_accepted)
-        state.forwards += 1
+        is_last_step = _is_over(task, steps_in_block)
+        step = _step(model, task, anchor, plan, accept_all=is_last_step)
+        planner.learn(plan, step, len(state.token_ids))
         tokens_in_block += len(step.token_ids)
-        if tokens_in_block >= limit or is_last_step:
+        if tokens_in_block >= planner.block_size or is_last_step:
             steps_in_block = tokens_in_block = 0
-        anchor, step_canvas = step.token_ids[-1], step.canvas
+        anchor = step.token_ids[-1]
+        if plan.num_masks and not model.switches.fusion:
+            _draft_apart(model, task, anchor, plan, planner)
         task.drafter.commit(step.token_ids)
-        _take(step, task.judge, params.max_tokens, state)
-        if state.finish_reason is None and cache.length + 1 >= cache.capacity:
+        if task.healing is not None:
+            task.healing.commit(step.token_ids)
+        _take(step, task)
+        if state.finish_reason is None and model.cache.length + 1 >= model.cache.capacity:
             state.finish_reason = "length"
         state.denoise_ms += (time.perf_counter() - started) * 1e3
         yield state
+        if state.finish_reason is None and not _is_cache_ours(model, task):
+            _read_again(model, task)
     yield state
 
 
-def _prefill(model: Model, task: Task, state: Decoding) -> None:
-    """Bring all of the prompt but its last token into the cache, reusing what is there; Cancelled between chunks."""
-    started = time.perf_counter()
-    state.prompt_tokens = len(task.prompt)
-    state.cached_tokens = model.cache.keep_common_prefix(task.prompt[:-1])
-    missing = task.prompt[state.cached_tokens : -1]
-    model.cache.require_room(len(missing) + 1)
-    size = PREFILL_CHUNK_CPU if model.network.device.type == "cpu" else PREFILL_CHUNK_GPU
-    for start in range(0, len(missing), size):
-        if task.should_stop():
-            raise Cancelled("stopped while reading the prompt")
-        chunk = missing[start : start + size]
-        model.network.forward(torch.tensor(chunk, device=model.network.device), model.cache, is_prompt=True)
-        model.cache.commit(chunk)
-    state.prefill_ms = (time.perf_counter() - started) * 1e3
+def _is_cache_ours(model: Model, task: Task) -> bool:
+    """False when another request used the cache while this one was not being asked for its next step."""
+    cache, prompt = model.cache, task.prompt
+    return cache.num_prompt_rows == num_block_rows(len(prompt) - 1) and list(cache.token_ids) == _committed(task)
+
+
+def _committed(task: Task) -> list[int]:
+    return [*task.prompt, *task.state.token_ids[:-1]]
+
+
+def _read_again(model: Model, task: Task) -> None:
+    read_prompt(model, replace(task, params=replace(task.params, deadline_ms=None)))
+    rows = _committed(task)[model.cache.length :]
+    model.network.forward(torch.tensor(rows, device=model.network.device), model.cache)
+    model.cache.commit(rows)
 
 
 def _interruption(task: Task) -> FinishReason | None:
     if task.should_stop():
+        if not task.state.token_ids:
+            raise Cancelled("stopped before the first token")
         return "cancelled"
-    deadline = task.params.deadline_ms
-    if deadline is not None and (time.perf_counter() - task.started) * 1e3 >= deadline:
-        return "deadline"
-    return None
+    left = task.ms_left()
+    return "deadline" if left is not None and left <= 0 else None
 
 
-def _fill_canvas(refined: list[int], model: Model, task: Task, num_positions: int) -> list[int]:
-    """Guesses for the next positions: from text that is there, else what the last step refined."""
-    if task.params.policy == "ar" or num_positions <= 0:
-        return []
-    draft = task.drafter.draft(num_positions)
-    if draft or model.mask_token_id is not None:
-        return (draft or refined)[:num_positions]
-    if task.params.policy != "fast" or task.params.block_size is None:
-        return []
-    # `fast` with a block size asked for: denoise a full block, the model's own last guesses first (Jacobi iteration).
-    return (refined + refined[-1:] * num_positions)[:num_positions]
+def _plan(model: Model, task: Task, planner: Planner) -> Plan:
+    room = min(task.params.max_tokens - len(task.state.token_ids), model.cache.capacity - model.cache.length) - 1
+    plan = planner.plan(room)
+    if task.first is None or task.state.token_ids:
+        return plan
+    # Another candidate: its first token is evaluated as a guess that cannot be refused, in the first forward.
+    return Plan([task.first[0]] if room > 0 else [], 0, "none")
 
 
-def _take(step: StepResult, judge: JudgeToken, max_tokens: int, state: Decoding) -> None:
+def _is_over(task: Task, steps_in_block: int) -> bool:
+    """`fast` has used up the steps it gets for this block: its canvas is taken as it is."""
+    params = task.params
+    is_free = task.healing is None or not task.healing.left
+    return params.policy == "fast" and params.max_steps is not None and steps_in_block > params.max_steps and is_free
+
+
+def _step(model: Model, task: Task, anchor: int, plan: Plan, *, accept_all: bool) -> StepResult:
+    state, mask = task.state, model.mask_token_id
+    num_masks = plan.num_masks if model.switches.fusion else 0
+    rows = Rows(anchor, plan.canvas, [mask] * num_masks if mask is not None else [])
+    is_first = not state.token_ids
+    started = time.perf_counter()
+    step = denoise_step(
+        model.network,
+        model.cache,
+        rows,
+        task.params,
+        model.forbidden,
+        allowed=_allowed(task, plan.canvas),
+        accept_all=accept_all,
+        num_first_choices=task.num_first_choices if is_first else 0,
+    )
+    model.pace.observe(1 + len(plan.canvas) + num_masks, (time.perf_counter() - started) * 1e3)
+    state.forwards += 1
+    if is_first:
+        state.first_choices = step.first_choices
+        if task.first is not None:
+            step.log_probs[0] = task.first[1]
+    return step
+
+
+def _allowed(task: Task, canvas: Sequence[int]) -> list[Sequence[int]]:
+    """The ids that the first rows may choose: what heals a half-typed word, what another candidate starts with."""
+    rows: list[Sequence[int]] = [] if task.healing is None else [*task.healing.allowed_rows(canvas)]
+    if task.first is not None and not task.state.token_ids:
+        rows[:1] = [(task.first[0],)]
+    return rows
+
+
+def _draft_apart(model: Model, task: Task, anchor: int, plan: Plan, planner: Planner) -> None:
+    assert model.mask_token_id is not None
+    num_masks = min(plan.num_masks, model.cache.capacity - model.cache.length - 1)
+    if num_masks > 0:
+        rows = Rows(anchor, [], [model.mask_token_id] * num_masks)
+        planner.replace_canvas(*draft_step(model.network, model.cache, rows, model.forbidden))
+        task.state.forwards += 1
+
+
+def _take(step: StepResult, task: Task) -> None:
     """Judge the step's tokens in order; what comes behind the end is dropped."""
+    state = task.state
     for token_id, log_prob in zip(step.token_ids, step.log_probs, strict=True):
         state.token_ids.append(token_id)
         state.log_probs.append(log_prob)
-        state.finish_reason = judge(token_id)
-        if state.finish_reason is None and len(state.token_ids) >= max_tokens:
+        state.finish_reason = task.judge(token_id)
+        if state.finish_reason is None and len(state.token_ids) >= task.params.max_tokens:
             state.finish_reason = "length"
         if state.finish_reason is not None:
             return

@@ -1,61 +1,163 @@
-"""Fill a hole: prompt, drafts from the text around it, stop rules, and what to keep of the answer."""
+"""Fill a hole: prompt, drafts from the text around it, stop rules, and what to keep of the answer.
+
+A word the cursor is still in is written again (healing.py): the decoded tokens then begin with text that the user has
+typed, which is taken off before anyone sees it.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 
 from model_runtime.api import CompletionRequest, CompletionResult, FinishReason, ShouldStop, Timings
-from model_runtime.diffusion.drafts import Drafter, NgramDrafter, NoDrafter
+from model_runtime.cache.prefix import num_reusable
+from model_runtime.diffusion.drafts import Drafter, NgramDrafter, NoDrafter, WarmDrafter
+from model_runtime.diffusion.gating import LineGate, confidence, length_of_sure_lines
 from model_runtime.diffusion.generate import Decoding, Model, Task, decode
+from model_runtime.diffusion.healing import split_typed
 from model_runtime.diffusion.stops import Finish, InfillStops
+from model_runtime.diffusion.windows import Window, choose_prompt, end_of
 from model_runtime.prompts import infill_ids
-
-MAX_PREFIX_TOKENS = 1536
-MAX_SUFFIX_TOKENS = 512
-# The start of a prefix that is too long moves in steps of this, so that it, and the cache, stays put while typing.
-PREFIX_STEP = 256
 
 
 def infill(model: Model, request: CompletionRequest, should_stop: ShouldStop) -> CompletionResult:
     """Decode the middle; the text is "" when the model has nothing. Cancelled if stopped before the first token."""
-    started = time.perf_counter()
-    tokenizer = model.tokenizer
-    prefix_ids = window_before(tokenizer.encode(request.prefix), MAX_PREFIX_TOKENS)
-    suffix_ids = tokenizer.encode(request.suffix)[:MAX_SUFFIX_TOKENS]
-    prompt = infill_ids(
-        tokenizer, prefix_ids, suffix_ids, layout=model.layout, path=request.path, snippets=request.snippets
-    )
-    drafter: Drafter = NoDrafter() if request.params.policy == "ar" else _drafter(prompt, prefix_ids)
-    stops = InfillStops(request.prefix, request.suffix, request.stop)
-    ends: list[int] = []
-    finish: Finish | None = None
+    return Infill(model, request, should_stop).run()
 
-    def judge(token_id: int) -> FinishReason | None:
-        nonlocal finish
+
+def candidates(model: Model, request: CompletionRequest, count: int, should_stop: ShouldStop) -> list[CompletionResult]:
+    """Up to `count` middles, the one `infill` gives first, the others from the next likeliest first tokens.
+
+    All share the prompt's cached rows and the deadline; texts that are empty or repeat another are left out.
+    """
+    best = Infill(model, request, should_stop, num_first_choices=count + 2)
+    results = [best.run()]
+    for first in best.task.state.first_choices[1:]:
+        left = best.task.ms_left()
+        if len(results) >= count or should_stop() or (left is not None and left <= 0):
+            break
+        if model.tokenizer.is_special(first[0]):
+            continue
+        params = replace(request.params, deadline_ms=left)
+        other = Infill(model, replace(request, params=params), should_stop, first=first).run()
+        if other.text.strip() and all(other.text.rstrip() != each.text.rstrip() for each in results):
+            results.append(other)
+    return results
+
+
+class Infill:
+    """One hole being filled."""
+
+    def __init__(
+        self,
+        model: Model,
+        request: CompletionRequest,
+        should_stop: ShouldStop,
+        *,
+        first: tuple[int, float] | None = None,
+        num_first_choices: int = 0,
+    ) -> None:
+        """`first` is a first token to write whatever the model thinks, with its log-probability."""
+        self._model = model
+        self._request = request
+        self._minimum = request.params.min_confidence if model.switches.gating else 0.0
+        self._stops = InfillStops(request.prefix, request.suffix, request.stop)
+        self._gate = LineGate(self._minimum)
+        self._ends: list[int] = []
+        self._finish: Finish | None = None
+        started = time.perf_counter()
+        prefix_ids = model.tokenizer.encode(request.prefix)
+        kept, self._typed = (
+            split_typed(model.tokenizer, prefix_ids) if model.switches.healing else (len(prefix_ids), b"")
+        )
+        # The tokens that the user's word has now: drafts for what is to be written again.
+        self._typed_ids = prefix_ids[kept:]
+        self._num_typed_left = len(self._typed)
+        prompt = self._prompt(prefix_ids[:kept])
+        self.task = Task(
+            prompt,
+            self._drafter(prompt, prefix_ids[:kept]),
+            self._judge,
+            request.params,
+            should_stop,
+            started,
+            healing=model.heal(self._typed) if self._typed else None,
+            first=first,
+            num_first_choices=num_first_choices,
+        )
+
+    def run(self) -> CompletionResult:
+        """Decode and say what came of it."""
+        *_, state = decode(self._model, self.task)
+        assert state.finish_reason is not None
+        text = self._stops.text if self._finish is None else self._stops.text[: self._finish.length]
+        reason: FinishReason = state.finish_reason
+        log_probs = state.log_probs[len(state.log_probs) - len(self._ends) :]
+        if self._minimum > 0 and (sure := length_of_sure_lines(text, self._ends, log_probs, self._minimum)) is not None:
+            text, reason = text[:sure].rstrip("\r\n"), "low_confidence"
+        num_shown = sum(1 for end in self._ends if end <= len(text)) or len(self._ends)
+        log_probs = log_probs[:num_shown]
+        return CompletionResult(
+            text=text,
+            finish_reason=reason,
+            tokens=len(state.token_ids),
+            forwards=state.forwards,
+            confidence=confidence(log_probs),
+            token_ends=tuple(min(end, len(text)) for end in self._ends[:num_shown]),
+            token_probs=tuple(map(math.exp, log_probs)),
+            timings=timings(state, self.task.started),
+        )
+
+    def _prompt(self, prefix_ids: list[int]) -> list[int]:
+        model, request = self._model, self._request
+        tokenizer = model.tokenizer
+        suffix_ids = tokenizer.encode(request.suffix)
+
+        def prompt_of(window: Window) -> list[int]:
+            before, after = end_of(prefix_ids, window.prefix), suffix_ids[: window.suffix]
+            return infill_ids(
+                tokenizer, before, after, layout=model.layout, path=request.path, snippets=request.snippets
+            )
+
+        def num_missing(prompt: list[int]) -> int:
+            if not model.switches.prefix_cache:
+                return len(prompt)
+            return len(prompt) - num_reusable(model.cache, model.prefixes, prompt[:-1])
+
+        room = max(1, model.cache.capacity - request.params.max_tokens)
+        return choose_prompt(prompt_of, num_missing, room, model.pace, request.params.deadline_ms)
+
+    def _drafter(self, prompt: list[int], prefix_ids: list[int]) -> Drafter:
+        request = self._request
+        if request.params.policy == "ar":
+            return NoDrafter()
+        # The middle continues the prefix, not the prompt's last tokens: n-grams are matched from the prefix's end.
+        ngrams = NgramDrafter([*prompt, *prefix_ids[-8:]])
+        proposed = request.draft if self._model.switches.warm_canvas else None
+        if proposed:
+            typed = self._typed.decode("utf-8", "replace")
+            return WarmDrafter(self._model.tokenizer.encode(typed + proposed), ngrams)
+        return WarmDrafter(self._typed_ids, ngrams, source="typed") if self._typed_ids else ngrams
+
+    def _judge(self, token_id: int) -> FinishReason | None:
+        tokenizer = self._model.tokenizer
+        log_prob = self.task.state.log_probs[-1]
+        token = tokenizer.token_bytes(token_id)
+        if self._num_typed_left:
+            covered = min(self._num_typed_left, len(token))
+            self._num_typed_left -= covered
+            token = token[covered:]
+            if not token:
+                return None  # nothing but what the user has typed
         if tokenizer.is_special(token_id):
-            finish = Finish(stops.finish_at_end(), "end")
+            self._finish = Finish(self._stops.finish_at_end(), "end")
         else:
-            finish = stops.feed(tokenizer.token_bytes(token_id))
-        ends.append(len(stops.text))
-        return None if finish is None else finish.reason
-
-    *_, state = decode(model, Task(prompt, drafter, judge, request.params, should_stop, started))
-    assert state.finish_reason is not None
-    text = stops.text if finish is None else stops.text[: finish.length]
-    num_shown = sum(1 for end in ends if end <= len(text)) or len(ends)
-    log_probs = state.log_probs[:num_shown]
-    return CompletionResult(
-        text=text,
-        finish_reason=state.finish_reason,
-        tokens=len(state.token_ids),
-        forwards=state.forwards,
-        confidence=confidence(log_probs),
-        token_ends=tuple(min(end, len(text)) for end in ends[:num_shown]),
-        token_probs=tuple(map(math.exp, log_probs)),
-        timings=timings(state, started),
-    )
+            self._finish = self._stops.feed(token)
+        self._ends.append(len(self._stops.text))
+        if self._finish is None and self._gate.feed(token, log_prob):
+            return "low_confidence"
+        return None if self._finish is None else self._finish.reason
 
 
 def timings(state: Decoding, started: float) -> Timings:
@@ -67,21 +169,3 @@ def timings(state: Decoding, started: float) -> Timings:
         prompt_tokens=state.prompt_tokens,
         cached_tokens=state.cached_tokens,
     )
-
-
-def window_before(token_ids: list[int], max_tokens: int) -> list[int]:
-    """The end of a text that is too long, starting at a multiple of PREFIX_STEP from its beginning."""
-    excess = len(token_ids) - max_tokens
-    if excess <= 0:
-        return token_ids
-    return token_ids[-(-excess // PREFIX_STEP) * PREFIX_STEP :]
-
-
-def _drafter(prompt: Sequence[int], prefix_ids: Sequence[int]) -> NgramDrafter:
-    # The middle continues the prefix, not the prompt's last tokens: the prefix's end is what n-grams are matched from.
-    return NgramDrafter([*prompt, *prefix_ids[-8:]])
-
-
-def confidence(log_probs: Sequence[float]) -> float:
-    """Geometric mean probability; 0 when there is nothing."""
-    return math.exp(sum(log_probs) / len(log_probs)) if log_probs else 0.0

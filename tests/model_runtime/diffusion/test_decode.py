@@ -96,8 +96,13 @@ def test_output_does_not_depend_on_what_the_cache_held(runtime: Runtime, history
 
 
 def fresh_text(runtime: Runtime, asked: CompletionRequest) -> str:
-    runtime.latency_curve([1], context=0, repeats=1)  # leaves the cache empty
-    return runtime.complete(asked).text
+    kept, runtime.switches = runtime.switches, replace(runtime.switches, prefix_cache=False)
+    try:
+        result = runtime.complete(asked)
+    finally:
+        runtime.switches = kept
+    assert result.timings.cached_tokens == 0
+    return result.text
 
 
 def test_a_kept_prompt_is_not_read_again(runtime: Runtime) -> None:
@@ -155,6 +160,8 @@ def test_the_deadline_ends_it_with_what_there_is(runtime: Runtime) -> None:
         ({"max_steps": 0}, "max_steps is 0"),
         ({"temperature": -1.0}, "temperature is -1.0"),
         ({"accept_threshold": 0.0}, "accept_threshold is 0.0"),
+        ({"edit_threshold": 1.5}, "edit_threshold is 1.5"),
+        ({"min_confidence": 1.0}, "min_confidence is 1.0"),
     ],
 )
 def test_bad_parameters_are_named(runtime: Runtime, params: dict[str, object], named: str) -> None:

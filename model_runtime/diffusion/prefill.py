@@ -1,0 +1,75 @@
+"""Read a prompt into the cache: reuse what is there, compute the rest in pieces that a deadline can stop.
+
+What has been read stays in the cache, also when the request ends here: the next request for the same place goes on
+from it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+
+from model_runtime.cache.prefix import BLOCK, enter_prompt, num_block_rows
+from model_runtime.diffusion.task import Model, Task
+from model_runtime.errors import Cancelled, RequestError
+
+# Whole blocks a forward: one on a CPU, where a cancelled request has to wait for it.
+_BLOCKS_A_FORWARD_GPU = 16
+
+
+def read_prompt(model: Model, task: Task) -> None:
+    """Bring all of the prompt but its last token into the cache; Cancelled between forwards.
+
+    Sets `finish_reason` to "deadline" when the time runs out first. One forward is always done, or a short deadline
+    would never get anywhere.
+    """
+    started = time.perf_counter()
+    state, cache, prompt = task.state, model.cache, task.prompt[:-1]
+    state.prompt_tokens = len(task.prompt)
+    if not model.switches.prefix_cache:
+        cache.truncate(0)
+        model.prefixes.clear()
+    if len(task.prompt) > cache.capacity:  # said before the cache gives up what it holds
+        raise RequestError(f"{len(task.prompt)} prompt tokens do not fit the cache of {cache.capacity}")
+    state.cached_tokens = enter_prompt(cache, model.prefixes, prompt)
+    while cache.length < len(prompt):
+        if task.should_stop():
+            raise Cancelled("stopped while reading the prompt")
+        rows = _next_rows(model, prompt)
+        if cache.length > state.cached_tokens and _is_too_late(model, task, len(rows)):
+            state.finish_reason = "deadline"
+            break
+        _read(model, rows, len(prompt), waits=task.params.deadline_ms is not None)
+    state.prefill_ms = (time.perf_counter() - started) * 1e3
+
+
+def _next_rows(model: Model, prompt: Sequence[int]) -> Sequence[int]:
+    """The rows of the next forward: whole blocks, then what is left over."""
+    start, in_blocks = model.cache.length, num_block_rows(len(prompt))
+    if start >= in_blocks:
+        return prompt[start:]
+    num_blocks = 1 if model.network.device.type == "cpu" else _BLOCKS_A_FORWARD_GPU
+    return prompt[start : min(in_blocks, start + num_blocks * BLOCK)]
+
+
+def _is_too_late(model: Model, task: Task, num_rows: int) -> bool:
+    left = task.ms_left()
+    if left is None:
+        return False
+    is_block = num_rows >= BLOCK
+    return left < (model.pace.prompt_block_ms(num_rows) if is_block else model.pace.ms(num_rows))
+
+
+def _read(model: Model, rows: Sequence[int], num_prompt: int, *, waits: bool) -> None:
+    started = time.perf_counter()
+    is_block = model.cache.length < num_block_rows(num_prompt)
+    ids = torch.tensor(rows, device=model.network.device)
+    hidden = model.network.forward(ids, model.cache, is_prompt=is_block)
+    if waits:
+        hidden[-1, 0].item()  # a GPU is only done when it has answered
+    model.cache.commit(rows, is_prompt=is_block)
+    ms = (time.perf_counter() - started) * 1e3
+    if is_block and len(rows) == BLOCK:
+        model.pace.observe_prompt_block(ms)

@@ -1,0 +1,67 @@
+"""The measured latency curve of a device, kept on disk so that it is measured once and not at every start.
+
+One small JSON file a device, model and set-up, under `latency/` of the home folder. A file that cannot be read counts
+as not there: it is measured again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+import torch
+
+from model_runtime.diffusion.schedule import LatencyCurve
+
+# Changes when forwards of the same rows cost something else for a reason in this package.
+_FORMAT = 1
+
+CURVE_ROWS = (1, 4, 8, 16, 32, 64)
+"""Row counts measured."""
+
+
+def latency_file(home: Path, device: torch.device, precision: str, digest: str) -> Path:
+    """Where the curve of this device, torch, thread count and model is kept."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{_processor_name()}, {torch.get_num_threads()} threads"
+    key = json.dumps([_FORMAT, name, torch.__version__, precision, digest])
+    return home / "latency" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+
+
+def read_curve(file: Path) -> LatencyCurve | None:
+    """The curve written there, None if there is none or it makes no sense."""
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+        measured = {int(rows): float(ms) for rows, ms in raw["ms"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if not measured or not all(rows > 0 and 0 < ms < 1e6 for rows, ms in measured.items()):
+        return None
+    return LatencyCurve.of(measured)
+
+
+def write_curve(file: Path, measured: dict[int, float]) -> None:
+    """Write rows -> ms in one step, so that another process reads the old file or the new one; failing is harmless."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump({"ms": {str(rows): ms for rows, ms in measured.items()}}, stream)
+        Path(name).replace(file)
+    except OSError:
+        return  # a full or read-only disk: the curve is measured again next time
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
