@@ -8,7 +8,8 @@ An adapter is one safetensors file. For each adapted linear, under its Hugging F
     NAME.lora_a  (rank, in)  int8     NAME.lora_a_scale  (rank,) float32     row i is int8 row * scale[i]
     NAME.lora_b  (out, rank) int8     NAME.lora_b_scale  (out,)  float32
 
-A `mask` adapter also has `mask_embedding` (V,) float32, what a masked position holds instead of a token.
+A `mask` adapter also has `mask_embedding` (V,) float32, what a masked position holds instead of a token; one that went
+through stage edit has `edit_head` (2, V) float32, rows of the head for the answers `delete` and `insert`.
 
 The header's metadata entry `adapter` is JSON: format, kind, rank, alpha, base (name), base_digest, and what else the
 exporter wrote.
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 ADAPTER_FORMAT = 1
 METADATA_KEY = "adapter"
 MASK_EMBEDDING = "mask_embedding"
+EDIT_HEAD = "edit_head"
 
+_WHOLE = (MASK_EMBEDDING, EDIT_HEAD)
 _PARTS = ("lora_a", "lora_a_scale", "lora_b", "lora_b_scale")
 
 
@@ -57,6 +60,8 @@ class Adapter:
     metadata: Mapping[str, Any]
     mask_embedding: torch.Tensor | None = None
     """`mask` only: (V,) float32."""
+    edit_head: torch.Tensor | None = None
+    """`mask` only, where it learned to judge visible tokens: (2, V) float32, for `delete` and `insert`."""
 
     @property
     def scale(self) -> float:
@@ -86,9 +91,10 @@ def read_adapter(path: Path) -> Adapter:
             rank=int(raw["rank"]),
             alpha=float(raw["alpha"]),
             base_digest=str(raw["base_digest"]),
-            factors=_factors(path, {n: t for n, t in tensors.items() if n != MASK_EMBEDDING}, int(raw["rank"])),
+            factors=_factors(path, {n: t for n, t in tensors.items() if n not in _WHOLE}, int(raw["rank"])),
             metadata=raw,
             mask_embedding=tensors.get(MASK_EMBEDDING),
+            edit_head=tensors.get(EDIT_HEAD),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointCorrupt(f"{path}: adapter metadata is incomplete ({error})") from None

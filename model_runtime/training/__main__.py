@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from model_runtime.errors import RuntimeFailure
-from model_runtime.training import commands
+from model_runtime.training import commands, stage_commands
 
 _EXAMPLES = """examples:
   seedls train data --eval-data EVAL_FOLDER          build shards, free of anything in EVAL_FOLDER
   seedls train heal --run runs/heal --steps 400       train; the same command resumes after a stop
+  seedls train mask --run runs/mask --healing HEALING --minutes 60    stage 1; then edit, order, onpolicy with --start
   seedls train evaluate --run runs/heal               held-out figures of the run, and of the base without it
   seedls train export --run runs/heal --out models/coder-0.5b/healing.safetensors
 """
@@ -27,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.register(subparsers)
+    stage_commands.register(subparsers)
     return parser
 
 

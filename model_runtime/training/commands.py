@@ -7,13 +7,14 @@ import json
 import random
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_runtime.config import default_home
 
 if TYPE_CHECKING:
+    from model_runtime.tokenizer import Tokenizer
     from model_runtime.training.config import TrainConfig
     from model_runtime.training.network import TrainingNetwork
     from model_runtime.training.objective import Sample
@@ -29,7 +30,9 @@ def register(subparsers: Any) -> None:
     """Add every command."""
     data = subparsers.add_parser("data", help="build training shards from pinned, permissively licensed packages")
     data.add_argument("--eval-data", type=Path, required=True, help="folder of evaluation sets to keep out of the data")
-    data.add_argument("--out", type=Path, default=None, help="shard folder (default: SEEDLS_HOME/training/data)")
+    data.add_argument(
+        "--out", dest="data", type=Path, default=None, help="shard folder (default: SEEDLS_HOME/training/data)"
+    )
     data.add_argument("--archives", type=Path, default=None, help="where downloaded packages are kept")
     data.set_defaults(run_command=run_data)
 
@@ -41,13 +44,8 @@ def register(subparsers: Any) -> None:
     heal.add_argument("--start", type=Path, default=None, help="an exported healing adapter to begin from")
     heal.set_defaults(run_command=run_heal)
 
-    mask = subparsers.add_parser("mask", help="stage 1: a gated adapter that drafts masked blocks over a frozen base")
-    _add_training_flags(mask, steps=400, first_layer=0, learning_rate=6e-4)
-    mask.add_argument("--healing", type=Path, default=None, help="a healing adapter to merge into the base first")
-    mask.set_defaults(run_command=run_mask)
-
     evaluate = subparsers.add_parser("evaluate", help="held-out infills and edits, with and without the adapter")
-    _add_run_flags(evaluate, run_required=False)
+    add_run_flags(evaluate, run_required=False)
     evaluate.add_argument("--adapter", type=Path, default=None, help="an exported adapter instead of a run")
     evaluate.add_argument("--cases", type=int, default=40, help="cases of each kind")
     evaluate.add_argument("--seed", type=int, default=HELD_OUT_SEED + 1)
@@ -58,12 +56,13 @@ def register(subparsers: Any) -> None:
     evaluate.set_defaults(run_command=run_evaluate)
 
     export = subparsers.add_parser("export", help="write a run's adapter as a small int8 file")
-    _add_run_flags(export)
+    add_run_flags(export)
     export.add_argument("--out", type=Path, required=True, help="for example models/coder-0.5b/healing.safetensors")
     export.set_defaults(run_command=run_export)
 
 
-def _add_run_flags(parser: argparse.ArgumentParser, *, run_required: bool = True) -> None:
+def add_run_flags(parser: argparse.ArgumentParser, *, run_required: bool = True) -> None:
+    """Flags of every command that has a base and data."""
     parser.add_argument("--base", default="coder-0.5b", help="an installed model's name, or a checkpoint path")
     parser.add_argument("--data", type=Path, default=None, help="shard folder (default: SEEDLS_HOME/training/data)")
     parser.add_argument("--run", type=Path, required=run_required, default=None, help="folder of the run")
@@ -71,7 +70,7 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, run_required: bool = True
 
 
 def _add_training_flags(parser: argparse.ArgumentParser, *, steps: int, first_layer: int, learning_rate: float) -> None:
-    _add_run_flags(parser)
+    add_run_flags(parser)
     parser.add_argument("--steps", type=int, default=steps, help="a stopped run may be resumed with another number")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--batch-tokens", type=int, default=1000)
@@ -96,7 +95,7 @@ def run_data(args: argparse.Namespace) -> int:
 
     decontaminator = Decontaminator.from_folder(args.eval_data)
     archives = args.archives or default_home() / "training" / "archives"
-    manifest = build_data(default_pins(), archives, _data_folder(args), decontaminator, note)
+    manifest = build_data(default_pins(), archives, data_folder(args), decontaminator, note)
     note(f"dropped: {json.dumps(manifest['dropped'])}")
     return 0
 
@@ -105,40 +104,19 @@ def run_heal(args: argparse.Namespace) -> int:
     """`heal`."""
     from model_runtime.adapters import read_adapter
     from model_runtime.training.card import add_figures, write_card
-    from model_runtime.training.heal import RunLimits, heal, held_out_drift, prepare_network, start_from
+    from model_runtime.training.heal import heal, held_out_drift, prepare_network, start_from
+    from model_runtime.training.runs import RunLimits
 
-    setting = _prepare_run(args)
-    network = prepare_network(setting.base, setting.config)
+    config = _healing_config(args)
+    setting = prepare_setting(args, config)
+    network = prepare_network(setting.base, config)
     if args.start is not None:
         start_from(network, read_adapter(args.start))
     limits = RunLimits(max_minutes=args.minutes)
-    trainer = heal(network, setting.stream, setting.held_out, setting.config, args.run, limits, note)
-    write_card(args.run, "healing", setting.config, trainer.progress, setting.sources, args.argv)
-    figures = held_out_drift(network, setting.held_out_plain, setting.config)
+    trainer = heal(network, setting.stream, setting.held_out, config, args.run, limits, note)
+    write_card(args.run, "healing", config, trainer.progress, setting.sources, args.argv)
+    figures = held_out_drift(network, setting.held_out_plain, config)
     add_figures(args.run / "card.json", f"ordinary held-out text at step {trainer.progress.step}", figures)
-    return 0
-
-
-def run_mask(args: argparse.Namespace) -> int:
-    """`mask`."""
-    from model_runtime.adapters import read_adapter
-    from model_runtime.conversion import hash_file
-    from model_runtime.training.card import add_figures, write_card
-    from model_runtime.training.heal import RunLimits, load_network
-    from model_runtime.training.mask import MaskDenoiser, draft_figures, train_mask
-
-    setting = _prepare_run(args)
-    network = load_network(setting.base, setting.config.precision)
-    sources = dict(setting.sources)
-    if args.healing is not None:
-        network.merge(read_adapter(args.healing))
-        sources["healing_sha256"] = hash_file(args.healing).sha256
-    denoiser = MaskDenoiser(network, setting.config)
-    limits = RunLimits(max_minutes=args.minutes)
-    trainer = train_mask(denoiser, setting.stream, setting.held_out, setting.config, args.run, limits, note)
-    write_card(args.run, "mask", setting.config, trainer.progress, sources, args.argv)
-    figures = draft_figures(denoiser, setting.held_out, per_sample=4, seed=setting.config.seed)
-    add_figures(args.run / "card.json", f"drafting at step {trainer.progress.step}", asdict(figures))
     return 0
 
 
@@ -153,7 +131,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     _set_threads(args)
     base = _base_path(args)
     tokenizer = _tokenizer(base)
-    sources = list(read_shards(_data_folder(args), "held_out"))
+    sources = list(read_shards(data_folder(args), "held_out"))
     samples = held_out_samples(sources, SampleMaker(tokenizer), args.cases, args.seed)
     network, name, config = _network_to_measure(args, base)
     losses = held_out_loss(network, samples, config)
@@ -196,22 +174,25 @@ class RunSetting:
     """What every run needs, made from its flags."""
 
     base: Path
-    config: TrainConfig
+    tokenizer: Tokenizer
     stream: SampleStream
     held_out: Sequence[Sample]
     held_out_plain: Sequence[Sample]
     sources: Mapping[str, Any]
 
+    @property
+    def stop_ids(self) -> list[int]:
+        """Tokens that end an answer."""
+        from model_runtime.prompts import Specials
 
-def _prepare_run(args: argparse.Namespace) -> RunSetting:
+        special = Specials.of(self.tokenizer)
+        return [special.end_of_text, special.im_end]
+
+
+def _healing_config(args: argparse.Namespace) -> TrainConfig:
     from model_runtime.training.config import TrainConfig
-    from model_runtime.training.data.shards import data_digest, read_shards
-    from model_runtime.training.evaluate import held_out_samples
-    from model_runtime.training.retention import plain_samples
-    from model_runtime.training.samples import SampleMaker, SampleStream
 
-    _set_threads(args)
-    config = TrainConfig(
+    return TrainConfig(
         steps=args.steps,
         batch_tokens=args.batch_tokens,
         epoch_steps=args.epoch_steps,
@@ -224,16 +205,26 @@ def _prepare_run(args: argparse.Namespace) -> RunSetting:
         plain_tokens=getattr(args, "plain_tokens", 0),
         start=_digest(getattr(args, "start", None)),
     )
+
+
+def prepare_setting(args: argparse.Namespace, config: TrainConfig) -> RunSetting:
+    """Base, tokenizer and data of a run."""
+    from model_runtime.training.data.shards import data_digest, read_shards
+    from model_runtime.training.evaluate import held_out_samples
+    from model_runtime.training.retention import plain_samples
+    from model_runtime.training.samples import SampleMaker, SampleStream
+
+    _set_threads(args)
     base = _base_path(args)
     tokenizer = _tokenizer(base)
     maker = SampleMaker(tokenizer)
-    data = _data_folder(args)
+    data = data_folder(args)
     stream = SampleStream(list(read_shards(data, "train")), maker, config.mixture, config.seed)
     unseen = list(read_shards(data, "held_out"))
     held_out = held_out_samples(unseen, maker, QUICK_PER_KIND, HELD_OUT_SEED)
     plain = plain_samples(unseen, tokenizer, random.Random(HELD_OUT_SEED), PLAIN_HELD_OUT_TOKENS)
     sources = {"base": base_identity(args.base, base), "data_digest": data_digest(data)}
-    return RunSetting(base, config, stream, held_out, plain, sources)
+    return RunSetting(base, tokenizer, stream, held_out, plain, sources)
 
 
 def _digest(path: Path | None) -> str:
@@ -265,15 +256,15 @@ def _base_path(args: argparse.Namespace) -> Path:
     return find_checkpoint(args.base)
 
 
-def _tokenizer(base: Path) -> Any:
+def _tokenizer(base: Path) -> Tokenizer:
     from model_runtime.tokenizer import Tokenizer
 
     return Tokenizer.load(base)
 
 
-def _data_folder(args: argparse.Namespace) -> Path:
-    chosen = getattr(args, "data", None) or getattr(args, "out", None)
-    return chosen if chosen is not None else default_home() / "training" / "data"
+def data_folder(args: argparse.Namespace) -> Path:
+    """The shard folder that the flags name, or the default one."""
+    return args.data if args.data is not None else default_home() / "training" / "data"
 
 
 def _set_threads(args: argparse.Namespace) -> None:

@@ -66,14 +66,16 @@ def decode_greedy(
     network: TrainingNetwork, prompts: Sequence[Sequence[int]], stop_ids: Sequence[int], max_tokens: Sequence[int]
 ) -> list[list[int]]:
     """Continue each prompt greedily until a stop token (included) or its own limit. One batch, padded on the left."""
-    width = max(map(len, prompts))
-    pads = torch.tensor([width - len(prompt) for prompt in prompts])
-    ids = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in prompts])
-    columns = torch.arange(width)
+    width, device = max(map(len, prompts)), network.device
+    pads = torch.tensor([width - len(prompt) for prompt in prompts], device=device)
+    ids = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
+    columns = torch.arange(width, device=device)
     positions = (columns[None] - pads[:, None]).clamp(min=0)
     is_real = columns[None] >= pads[:, None]  # (B, S)
-    mask = torch.ones(width, width, dtype=torch.bool).tril()[None] & is_real[:, None]
-    mask |= torch.eye(width, dtype=torch.bool)  # a padding row sees itself, or its softmax would be empty
+    mask = torch.ones(width, width, dtype=torch.bool, device=device).tril()[None] & is_real[:, None]
+    mask |= torch.eye(
+        width, dtype=torch.bool, device=device
+    )  # a padding row sees itself, or its softmax would be empty
     caches = [KeyValues() for _ in range(network.config.num_layers)]
     answers: list[list[int]] = [[] for _ in prompts]
     is_done = [False] * len(prompts)
@@ -87,7 +89,7 @@ def decode_greedy(
                     is_done[row] = token in stop_ids or len(answers[row]) >= max_tokens[row]
             if all(is_done):
                 break
-            is_real = torch.cat([is_real, torch.ones(len(prompts), 1, dtype=torch.bool)], dim=1)
+            is_real = torch.cat([is_real, is_real.new_ones(len(prompts), 1)], dim=1)
             positions = (width + step - pads)[:, None]
             x = network.run_layers(network.embed(best[:, None]), positions, is_real[:, None, None], caches=caches)
     return answers

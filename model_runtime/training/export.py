@@ -14,10 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model_runtime.adapters import ADAPTER_FORMAT, MASK_EMBEDDING, METADATA_KEY
+from model_runtime.adapters import ADAPTER_FORMAT, EDIT_HEAD, MASK_EMBEDDING, METADATA_KEY
 from model_runtime.errors import CheckpointCorrupt, CheckpointMissing
-from model_runtime.training.heal import CHECKPOINT
 from model_runtime.training.network import TrainingNetwork
+from model_runtime.training.runs import CHECKPOINT
+
+CALIBRATION = "calibration.json"
+"""Of a run that measured how far its probabilities can be trusted; what it says goes into the adapter's metadata."""
 
 
 def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,9 +34,12 @@ def write_adapter(
     path: Path,
     factors: Mapping[str, tuple[Tensor, Tensor]],
     metadata: Mapping[str, Any],
-    mask_embedding: Tensor | None = None,
+    whole: Mapping[str, Tensor] | None = None,
 ) -> int:
-    """Write the factors {weight name: (A, B)}; metadata needs kind, rank, alpha, base, base_digest. Returns bytes."""
+    """Write the factors {weight name: (A, B)}; metadata needs kind, rank, alpha, base, base_digest. Returns bytes.
+
+    `whole` tensors (mask embedding, edit head) stay float32.
+    """
     from safetensors.torch import save_file
 
     tensors: dict[str, Tensor] = {}
@@ -42,8 +48,8 @@ def write_adapter(
             values, scale = quantise_rows(factor.detach().float().cpu())
             tensors[f"{name}.{part}"] = values
             tensors[f"{name}.{part}_scale"] = scale
-    if mask_embedding is not None:
-        tensors[MASK_EMBEDDING] = mask_embedding.detach().float().cpu().contiguous()
+    for name, tensor in (whole or {}).items():
+        tensors[name] = tensor.detach().float().cpu().contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     document = {"format": ADAPTER_FORMAT, **metadata}
@@ -58,11 +64,13 @@ def export_run(run: Path, path: Path, base: Mapping[str, str]) -> int:
 
     The run's card and loss curve, where it has them, go beside it as NAME.card.json and NAME.loss.svg.
     """
-    document, parameters = _read_checkpoint(run)
+    document, parameters = read_checkpoint(run)
     config = document["config"]
-    mask_embedding = parameters.pop(MASK_EMBEDDING, None)
+    whole = {name: parameters.pop(name) for name in (MASK_EMBEDDING, EDIT_HEAD) if name in parameters}
     metadata = {
-        "kind": "healing" if mask_embedding is None else "mask",
+        **({"stages": [*config["earlier"], config["stage"]], "healing": config["healing"]} if whole else {}),
+        **(json.loads((run / CALIBRATION).read_text(encoding="utf-8")) if (run / CALIBRATION).is_file() else {}),
+        "kind": "mask" if whole else "healing",
         "rank": config["rank"],
         "alpha": config["alpha"],
         "base": base["name"],
@@ -70,7 +78,7 @@ def export_run(run: Path, path: Path, base: Mapping[str, str]) -> int:
         "steps": document["progress"]["step"],
         "seed": config["seed"],
     }
-    num_bytes = write_adapter(path, _pairs(parameters), metadata, mask_embedding)
+    num_bytes = write_adapter(path, factor_pairs(parameters), metadata, whole)
     for name in ("card.json", "loss.svg"):
         if (run / name).is_file():
             shutil.copyfile(run / name, path.with_name(f"{path.stem}.{name}"))
@@ -79,11 +87,11 @@ def export_run(run: Path, path: Path, base: Mapping[str, str]) -> int:
 
 def read_run(run: Path, network: TrainingNetwork) -> int:
     """Attach a run's float32 adapter to a network; returns the number of steps it was trained."""
-    document, parameters = _read_checkpoint(run)
+    document, parameters = read_checkpoint(run)
     config = document["config"]
     layers = range(config["first_layer"], network.config.num_layers)
     network.attach_adapter(layers, config["rank"], config["alpha"], config["seed"])
-    pairs = _pairs(parameters)
+    pairs = factor_pairs(parameters)
     with torch.no_grad():
         for name, linear in network.adapted_linears():
             assert linear.lora_a is not None and linear.lora_b is not None
@@ -93,7 +101,8 @@ def read_run(run: Path, network: TrainingNetwork) -> int:
     return steps
 
 
-def _read_checkpoint(run: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_checkpoint(run: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a run's checkpoint says about it, and its parameters by name; CheckpointMissing without one."""
     from safetensors import safe_open
 
     path = run / CHECKPOINT
@@ -108,6 +117,7 @@ def _read_checkpoint(run: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return document, parameters
 
 
-def _pairs(parameters: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+def factor_pairs(parameters: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """{weight name: (A, B)} of parameters that are factors and nothing else."""
     names = sorted({name.rpartition(".")[0] for name in parameters})
     return {name: (parameters[f"{name}.lora_a"], parameters[f"{name}.lora_b"]) for name in names}

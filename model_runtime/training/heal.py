@@ -1,43 +1,27 @@
 """Stage 0, healing: a plain low-rank adapter that teaches the base to end its infills and to follow edit requests.
 
 Owns one run from base and shards to a trained checkpoint. The base is frozen; the layers below `first_layer` run
-without gradient. A run is a folder: checkpoint.safetensors, progress.json, loss.svg, card.json.
+without gradient.
 """
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model_runtime.adapters import Adapter
 from model_runtime.checkpoint import open_checkpoint
 from model_runtime.errors import CheckpointMismatch
 from model_runtime.training.config import TrainConfig
-from model_runtime.training.curve import write_curve
-from model_runtime.training.loop import Progress, Trainer, learning_rate, stop_on_signals
-from model_runtime.training.network import TrainingNetwork
+from model_runtime.training.loop import Trainer
+from model_runtime.training.network import TrainingNetwork, adapter_parameters
 from model_runtime.training.objective import Pack, Sample, pack, token_losses
 from model_runtime.training.retention import drift
+from model_runtime.training.runs import Report, RunLimits, resume, run_steps
 from model_runtime.training.samples import SampleStream
-
-CHECKPOINT = "checkpoint.safetensors"
-HELD_OUT_EVERY = 40
-
-Report = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class RunLimits:
-    """When to write and when to stop early."""
-
-    checkpoint_every_s: float = 180.0
-    max_minutes: float | None = None
 
 
 def load_network(base: Path, precision: str) -> TrainingNetwork:
@@ -68,15 +52,6 @@ def start_from(network: TrainingNetwork, adapter: Adapter) -> None:
                 )
             linear.lora_a.copy_(factors.a)
             linear.lora_b.copy_(factors.b)
-
-
-def adapter_parameters(network: TrainingNetwork) -> dict[str, nn.Parameter]:
-    """Trainable parameters by name: NAME.lora_a, NAME.lora_b."""
-    parameters = {}
-    for name, linear in network.adapted_linears():
-        assert linear.lora_a is not None and linear.lora_b is not None
-        parameters[f"{name}.lora_a"], parameters[f"{name}.lora_b"] = linear.lora_a, linear.lora_b
-    return parameters
 
 
 def frozen_states(network: TrainingNetwork, batch: Pack, first_layer: int) -> Tensor:
@@ -147,41 +122,18 @@ def heal(
     report: Report,
 ) -> Trainer:
     """Train until `config.steps`, a signal or the time limit; resumes from the folder's checkpoint if there is one."""
-    folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(adapter_parameters(network), config)
-    checkpoint = folder / CHECKPOINT
-    if checkpoint.is_file():
-        trainer.load(checkpoint)
-        report(f"resumed at step {trainer.progress.step} of {config.steps}")
-    progress = trainer.progress
+    resume(trainer, folder, report)
     kept_states: dict[int, Tensor] = {}
-    started = saved = time.monotonic()
-    with stop_on_signals() as signals:
-        while progress.step < config.steps and not signals["stop"]:
-            begun = time.monotonic()
-            if limits.max_minutes is not None and begun - started > 60 * limits.max_minutes:
-                break
-            if progress.step % HELD_OUT_EVERY == 0:
-                _measure_held_out(network, held_out, trainer, report)
-            _train_step(network, trainer, stream, kept_states)
-            progress.seconds += time.monotonic() - begun
-            report(_step_note(progress, config))
-            if time.monotonic() - saved > limits.checkpoint_every_s:
-                save_run(trainer, folder)
-                saved = time.monotonic()
-    if progress.step == config.steps:
-        _measure_held_out(network, held_out, trainer, report)
-    save_run(trainer, folder)
+    run_steps(
+        trainer,
+        lambda: _train_step(network, trainer, stream, kept_states),
+        lambda: held_out_loss(network, held_out, config)["all"],
+        folder,
+        limits,
+        report,
+    )
     return trainer
-
-
-def _measure_held_out(network: TrainingNetwork, held_out: Sequence[Sample], trainer: Trainer, report: Report) -> None:
-    progress = trainer.progress
-    if progress.held_out and progress.held_out[-1][0] == progress.step:
-        return  # measured before the run was stopped here
-    loss = held_out_loss(network, held_out, trainer.config)["all"]
-    progress.held_out.append([progress.step, round(loss, 4)])
-    report(f"step {progress.step}: held-out loss {loss:.4f}")
 
 
 def _train_step(
@@ -208,25 +160,8 @@ def _train_step(
     progress.samples += len(samples)
 
 
-def _step_note(progress: Progress, config: TrainConfig) -> str:
-    recent, drifts = progress.losses[-10:], progress.drifts[-10:]
-    drift_note = f"  drift {sum(drifts) / len(drifts):.4f}" if drifts else ""
-    return (
-        f"step {progress.step}/{config.steps}  loss {progress.losses[-1]:.3f}"
-        f"  last ten {sum(recent) / len(recent):.3f}{drift_note}  rate {learning_rate(progress.step - 1, config):.1e}"
-        f"  {progress.tokens / progress.seconds:.0f} tokens/s"
-    )
-
-
 def plain_drift(network: TrainingNetwork, stream: SampleStream, number: int, config: TrainConfig) -> Tensor:
     """Mean divergence from the base over the ordinary text of one batch, a scalar, nats."""
     batch = pack(stream.plain(number, config.plain_tokens))
     divergence, _ = drift(network, batch, config.first_layer, frozen_states(network, batch, config.first_layer))
     return divergence.mean()
-
-
-def save_run(trainer: Trainer, folder: Path) -> None:
-    """Checkpoint, readable progress and loss curve."""
-    trainer.save(folder / CHECKPOINT)
-    (folder / "progress.json").write_text(json.dumps(trainer.progress.to_dict()) + "\n", encoding="utf-8")
-    write_curve(folder / "loss.svg", trainer.progress.losses, trainer.progress.held_out)

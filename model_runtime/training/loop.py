@@ -113,7 +113,9 @@ class Trainer:
                 parameter.copy_(tensors.pop(f"parameter.{name}"))
         for key, value in tensors.items():
             moment, _, name = key.partition(".")
-            self._optimiser.state[self.parameters[name]][moment] = value
+            parameter = self.parameters[name]
+            # AdamW counts its steps on the CPU wherever the parameter is.
+            self._optimiser.state[parameter][moment] = value if moment == "step" else value.to(parameter.device)
 
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:

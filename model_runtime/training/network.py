@@ -172,6 +172,11 @@ class TrainingNetwork(nn.Module):
         if remaining:
             raise CheckpointMismatch(f"the adapter changes {min(remaining)!r}, which this model does not have")
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.head.device
+
     def embed(self, ids: Tensor) -> Tensor:
         """ids (B, T) -> (B, T, V) float32."""
         return functional.embedding(ids, self.embedding).float()
@@ -193,5 +198,17 @@ class TrainingNetwork(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Final hidden rows (N, V) -> float32 logits (N, vocabulary)."""
-        normed = rms_norm(x, self.norm, self.config.rms_norm_eps).to(self.head.dtype)
-        return functional.linear(normed, self.head).float()
+        return functional.linear(self.normed(x).to(self.head.dtype), self.head).float()
+
+    def normed(self, x: Tensor) -> Tensor:
+        """Final hidden rows (N, V) as the head reads them, float32."""
+        return rms_norm(x, self.norm, self.config.rms_norm_eps)
+
+
+def adapter_parameters(network: TrainingNetwork) -> dict[str, nn.Parameter]:
+    """Trainable parameters by name: NAME.lora_a, NAME.lora_b."""
+    parameters = {}
+    for name, linear in network.adapted_linears():
+        assert linear.lora_a is not None and linear.lora_b is not None
+        parameters[f"{name}.lora_a"], parameters[f"{name}.lora_b"] = linear.lora_a, linear.lora_b
+    return parameters

@@ -15,8 +15,8 @@ from model_runtime.training.data.edits import EditPair
 from model_runtime.training.data.fim import ContextWidths, Hole
 from model_runtime.training.data.packages import SourceFile
 from model_runtime.training.evaluate import decode_greedy
-from model_runtime.training.heal import adapter_parameters, batch_losses, frozen_states, load_network, prepare_network
-from model_runtime.training.network import TrainingNetwork
+from model_runtime.training.heal import batch_losses, frozen_states, load_network, prepare_network
+from model_runtime.training.network import TrainingNetwork, adapter_parameters
 from model_runtime.training.objective import Sample, pack
 from model_runtime.training.samples import Mixture, SampleMaker, SampleStream
 

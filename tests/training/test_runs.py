@@ -26,16 +26,15 @@ from model_runtime.training.data.shards import MANIFEST, write_shards
 from model_runtime.training.evaluate import held_out_samples
 from model_runtime.training.export import export_run, quantise_rows, read_run, write_adapter
 from model_runtime.training.heal import (
-    CHECKPOINT,
-    RunLimits,
-    adapter_parameters,
     heal,
     held_out_loss,
     load_network,
     prepare_network,
 )
 from model_runtime.training.loop import Trainer, learning_rate
+from model_runtime.training.network import adapter_parameters
 from model_runtime.training.objective import Sample
+from model_runtime.training.runs import CHECKPOINT, RunLimits
 from model_runtime.training.samples import Mixture, SampleMaker, SampleStream
 
 CONFIG = TrainConfig(
@@ -242,22 +241,6 @@ def test_command_line_trains_evaluates_and_exports(
         "adapter healing.safetensors, 2 held-out cases of each kind, seed 21",
         "ordinary held-out text at step 2",
     ]
-
-
-def test_command_line_trains_a_mask_adapter(tiny_base: Path, sources: list[SourceFile], tmp_path: Path) -> None:
-    data, run = tmp_path / "data", tmp_path / "run"
-    data.mkdir()
-    shards = {split: write_shards(data, split, sources) for split in ("train", "held_out")}  # type: ignore[arg-type]
-    (data / MANIFEST).write_text(json.dumps({"shards": shards}), encoding="utf-8")
-    common = ["--base", str(tiny_base), "--data", str(data), "--run", str(run)]
-    assert main(["mask", *common, "--steps", "1", "--rank", "2", "--precision", "float32"]) == 0
-    assert main(["export", *common, "--out", str(tmp_path / "diffusion.safetensors")]) == 0
-    adapter = read_adapter(tmp_path / "diffusion.safetensors")
-    assert adapter.kind == "mask" and adapter.mask_embedding is not None and adapter.mask_embedding.shape == (64,)
-    with pytest.raises(CheckpointMismatch, match="cannot be merged"):
-        merge_into({}, adapter)
-    card = json.loads((run / "card.json").read_text(encoding="utf-8"))
-    assert card["stage"] == "mask" and "drafting at step 1" in card["figures"]
 
 
 def test_command_line_errors_are_one_line(tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
