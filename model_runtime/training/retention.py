@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -27,6 +28,11 @@ UNSCORED_TOKENS = 4
 """The first tokens of a text follow from nothing: their distribution says little."""
 MIN_CHARS, MAX_CHARS = 80, 700
 
+CUT_EVERY_CHARS = 60
+"""Text is encoded in pieces, as prompts are: a prompt that ends at a line's end lacks the token that joins that end
+with the newline. Holes end there too, so without such cuts the end token wins exactly where prompts end."""
+CUT_AT_LINE_END_SHARE = 0.7
+
 _DEFINITION = re.compile(r"^[ \t]*(?:async def|def|class|export|function|func|fn)\b", re.MULTILINE)
 _NAME = re.compile(r"\b(?:def|class|function|func|fn|const)\s+(\w+)")
 
@@ -38,7 +44,7 @@ def draw_plain(source: SourceFile, tokenizer: Tokenizer, rng: random.Random) -> 
     piece = text[start : start + rng.randint(MIN_CHARS, MAX_CHARS)]
     if len(piece) < MIN_CHARS:
         return None
-    ids = tokenizer.encode(piece)
+    ids = [token for part in cut_text(piece, rng) for token in tokenizer.encode(part)]
     if rng.random() >= CHAT_SHARE:
         return Sample(tuple(ids), UNSCORED_TOKENS, "plain")
     name = _NAME.search(piece)
@@ -53,6 +59,17 @@ def _draw_start(text: str, rng: random.Random) -> int:
     pattern = _DEFINITION if kind < 0.5 else re.compile(r"^(?=.*\S)", re.MULTILINE)
     starts = [match.start() for match in pattern.finditer(text)] if kind < 0.8 else []
     return rng.choice(starts) if starts else 0
+
+
+def cut_text(piece: str, rng: random.Random) -> list[str]:
+    """The text in parts: cuts mostly before a newline, some anywhere."""
+    ends = [match.start() for match in re.finditer(r"(?<=\S)\n", piece)]
+    cuts = {0, len(piece)}
+    for _ in range(max(1, len(piece) // CUT_EVERY_CHARS)):
+        at_end = ends and rng.random() < CUT_AT_LINE_END_SHARE
+        cuts.add(rng.choice(ends) if at_end else rng.randrange(1, len(piece)))
+    ordered = sorted(cuts)
+    return [piece[start:end] for start, end in pairwise(ordered)]
 
 
 def plain_samples(

@@ -27,8 +27,9 @@ from model_runtime.training.heal import (
     start_from,
 )
 from model_runtime.training.objective import Sample, pack
-from model_runtime.training.retention import UNSCORED_TOKENS, drift, plain_samples
+from model_runtime.training.retention import UNSCORED_TOKENS, cut_text, drift, plain_samples
 from model_runtime.training.samples import Mixture, SampleMaker, SampleStream
+from tests.training.conftest import PYTHON_TEXT
 
 CONFIG = TrainConfig(
     steps=8, first_layer=1, rank=2, alpha=4.0, precision="float32", batch_tokens=160, plain_tokens=120, warmup_steps=1
@@ -50,6 +51,20 @@ def test_ordinary_text_has_no_end_token_and_keeps_the_budget(sources: list[Sourc
             else:
                 assert list(sample.ids[:3]) == chat_ids(tokenizer, "", "")[:3], "the chat layout opens as the decoder's"
     assert kinds == {"plain", "chat"}
+
+
+def test_text_is_cut_where_prompts_end(sources: list[SourceFile], tokenizer: Tokenizer) -> None:
+    """A line's last characters without the newline that usually joins them: what a prompt shows at its end."""
+    apart = line_ends = cuts = 0
+    for seed in range(20):
+        parts = cut_text(PYTHON_TEXT, random.Random(seed))
+        assert "".join(parts) == PYTHON_TEXT and all(parts)
+        cuts += len(parts) - 1
+        line_ends += sum(part.startswith("\n") for part in parts[1:])
+        for sample in plain_samples(sources, tokenizer, random.Random(seed), 300):
+            apart += len(tokenizer.encode(tokenizer.decode(list(sample.ids)))) < len(sample.ids)
+    assert 0.5 < line_ends / cuts < 0.9
+    assert apart > 3, "encoded in one piece, text has the fewest tokens"
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
