@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lsprotocol import types
+
 STATUS = "seedls/status"
 """Request, client to server, no params; answers a `Status`."""
 EXPLAIN_LAST = "seedls/explainLast"
@@ -22,6 +24,14 @@ COPILOT_DID_SHOW = "textDocument/didShowInlineEdit"
 """Notifications that interfaces for the above send; taken and ignored."""
 STATE_CHANGED = "seedls/stateChanged"
 """Notification, server to client: a `StateChanged` whenever the model's state changes."""
+EDIT_RUN_START = "seedls/editRun/start"
+"""Request, client to server, an `EditRunStart`; answers an `EditRunState`. The model waits for the first step."""
+EDIT_RUN_STEP = "seedls/editRun/step"
+"""Request, client to server, an `EditRunRequest`; lets the model work for a moment and answers an `EditRunState`."""
+EDIT_RUN_ACCEPT = "seedls/editRun/accept"
+"""Request, client to server, an `EditRunRequest`; applies through the client what was shown last, at any step."""
+EDIT_RUN_CANCEL = "seedls/editRun/cancel"
+"""Request, client to server, an `EditRunRequest`; stops and forgets the run."""
 
 COMMAND_STATUS = "seedls.status"
 """No arguments; shows one line about model and counters, returns a `Status`."""
@@ -143,6 +153,86 @@ class NextEdits:
     """The nearest behind the cursor first."""
 
 
+@dataclass(frozen=True, slots=True)
+class EditRunStart:
+    """An edit that the user wants to watch."""
+
+    uri: str
+    instruction: str
+    """Id of a built-in rewrite, or the user's own words."""
+    range: types.Range | None = None
+    """None: the whole document; an empty one: the function around it."""
+    pinned: tuple[types.Range, ...] = ()
+    """What must stay byte for byte."""
+    diagnostics: tuple[str, ...] = ()
+
+    @classmethod
+    def from_wire(cls, raw: Any) -> EditRunStart:
+        """Read what a client sent; ValueError naming what is wrong."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("uri"), str):
+            raise ValueError("uri is missing")
+        span, pinned, diagnostics = raw.get("range"), raw.get("pinned") or [], raw.get("diagnostics") or []
+        if not isinstance(pinned, list) or not isinstance(diagnostics, list):
+            raise ValueError("pinned and diagnostics are lists")
+        return cls(
+            raw["uri"],
+            checked_prompt(raw.get("instruction")),
+            None if span is None else range_from_wire(span, "range"),
+            tuple(range_from_wire(each, "pinned") for each in pinned),
+            tuple(str(each) for each in diagnostics),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EditRunRequest:
+    """What is asked of a run."""
+
+    run: str
+    """Its id, from `EditRunState`."""
+    milliseconds: int = 100
+    """`step` only: about how long the model may work, 1 to 10000."""
+
+    @classmethod
+    def from_wire(cls, raw: Any) -> EditRunRequest:
+        """Read what a client sent; what cannot be read names no run."""
+        raw = raw if isinstance(raw, dict) else {}
+        run, milliseconds = raw.get("run"), raw.get("milliseconds")
+        is_number = isinstance(milliseconds, int | float) and not isinstance(milliseconds, bool)
+        return cls(str(run), int(min(10_000, max(1, milliseconds or 1))) if is_number else 100)
+
+
+@dataclass(frozen=True, slots=True)
+class EditRunState:
+    """How far a run is, and the edits that would be applied now."""
+
+    run: str
+    state: str
+    """`running`, `done`, `stopped` (the model found no end; what is shown may be taken), `stale` (the document changed
+    in the same place), `failed`, `cancelled` or `accepted`."""
+    reason: str = ""
+    """One line for people where the state needs one."""
+    version: int = 0
+    """Of the document that `edits` belong to: the newest."""
+    edits: list[dict[str, Any]] = field(default_factory=list)
+    """LSP text edits, ascending and disjoint; a whole, checked text at every step."""
+    fraction: float = 0.0
+    """Of the range that is final, 0-1."""
+    tokens: int = 0
+    forwards: int = 0
+
+
+def range_from_wire(raw: Any, name: str) -> types.Range:
+    """An LSP range; positions past the end are clamped later, as everywhere. ValueError naming the wrong end."""
+    ends = []
+    for side in ("start", "end"):
+        position = raw.get(side) if isinstance(raw, dict) else None
+        line, character = (position.get("line"), position.get("character")) if isinstance(position, dict) else (0, None)
+        if type(line) is not int or type(character) is not int or line < 0 or character < 0:
+            raise ValueError(f"{name}.{side} is {position!r}, not a position")
+        ends.append(types.Position(line, character))
+    return types.Range(*ends)
+
+
 def checked_prompt(prompt: Any) -> str:
     """The user's words without blanks around them; ValueError when they are no text or too long."""
     if not isinstance(prompt, str):
@@ -152,6 +242,8 @@ def checked_prompt(prompt: Any) -> str:
     return prompt.strip()
 
 
-def to_wire(payload: StateChanged | Explanation | Status | ActionData | RefactorRequest | NextEdits) -> dict[str, Any]:
+def to_wire(
+    payload: StateChanged | Explanation | Status | ActionData | RefactorRequest | EditRunState | NextEdits,
+) -> dict[str, Any]:
     """The JSON object of a payload."""
     return asdict(payload)

@@ -14,7 +14,7 @@ from lsprotocol import types
 from seedls import protocol
 from seedls.connection import SeedlsServer, exit_code_of, flush_streams, quiet_pygls
 from seedls.engine import EngineFactory, RuntimeEngine
-from seedls.features import commands, lifecycle
+from seedls.features import commands, edit_run, lifecycle
 from seedls.features.code_action import OFFERED_KINDS, code_action
 from seedls.features.code_action_resolve import code_action_resolve
 from seedls.features.completion import completion
@@ -42,6 +42,10 @@ _FEATURES: tuple[tuple[str, Handler, Any], ...] = (
     (types.CODE_ACTION_RESOLVE, code_action_resolve, None),
     (protocol.STATUS, commands.status_request, None),
     (protocol.EXPLAIN_LAST, commands.explain_last_request, None),
+    (protocol.EDIT_RUN_START, edit_run.start, None),
+    (protocol.EDIT_RUN_STEP, edit_run.step, None),
+    (protocol.EDIT_RUN_ACCEPT, edit_run.accept, None),
+    (protocol.EDIT_RUN_CANCEL, edit_run.cancel, None),
     (protocol.NEXT_EDIT, next_edit, None),
     (protocol.COPILOT_INLINE_EDIT, copilot_inline_edit, None),
     (protocol.COPILOT_DID_FOCUS, ignored, None),

@@ -20,6 +20,7 @@ from seedls.engine import Engine, EngineFactory, Snippet, home_folder
 from seedls.kept_rate import Accepted, KeptRateFile, accepted, measure
 from seedls.metrics import Metrics
 from seedls.repository_context import RepositoryContext, query_at, recent_piece
+from seedls.running_edits import RunningEdits
 from seedls.scheduler import Scheduler
 from seedls.settings import Settings, resolve_settings
 from seedls.settings_files import read_settings_files
@@ -97,6 +98,7 @@ class Session:
         self.roots: list[str] = []
         """Paths of the workspace folders, forward slashes, no trailing one."""
         self.shown: dict[str, ShownCompletion] = {}
+        self.edit_runs = RunningEdits()
         self.num_recoveries = 0
         """Times the model was loaded again because it broke, since the user last asked for it."""
         self._layers: dict[str, Mapping[str, Any]] = {}

@@ -6,9 +6,11 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """`value` with every object as a dict; lists and scalars stay."""
+    """`value` with every object as a dict, also inside lists; scalars stay."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, dict):
         return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
     return value

@@ -52,6 +52,10 @@ class PlannedEdit:
     instruction: str = ""
     whole_text: str | None = None
     """Answer this as the whole text instead: lets a test break the engine's promises."""
+    steps: tuple[str, ...] = ()
+    """Whole texts of the steps before the last."""
+    step_s: float = 0.0
+    """How long each of them takes."""
     finish_reason: Any = "end"
     delay_s: float = 0.0
     error: str = ""
@@ -74,7 +78,7 @@ class Script:
         """Read what `to_json` wrote."""
         raw = json.loads(text)
         raw["completions"] = tuple(PlannedCompletion(**one) for one in raw.get("completions", ()))
-        raw["edits"] = tuple(PlannedEdit(**one) for one in raw.get("edits", ()))
+        raw["edits"] = tuple(PlannedEdit(**{**one, "steps": tuple(one["steps"])}) for one in raw.get("edits", ()))
         raw["load_errors"] = tuple(raw.get("load_errors", ()))
         return cls(**raw)
 
@@ -144,6 +148,7 @@ class FakeEngine:
         planned = _first(self.script.edits, lambda one: one.instruction in request.instruction)
         call = {"call": "edit", "instruction": request.instruction, "start": request.start, "end": request.end}
         call["diagnostics"] = list(request.diagnostics)
+        call["pinned"] = [list(span) for span in request.pinned]
         end = len(request.text) if request.end is None else request.end
         region = request.text[request.start : end]
         yield EditStep(request.text, request.start, False, "end", 0, 0)
@@ -151,6 +156,13 @@ class FakeEngine:
             self._record(call)
             yield EditStep(request.text, end, True, "end", 1, 1)
             return
+        for number, text in enumerate(planned.steps):
+            time.sleep(planned.step_s)
+            if should_stop():
+                yield EditStep(text, request.start, True, "cancelled", number, number)
+                return
+            done = request.start + (end - request.start) * (number + 1) // (len(planned.steps) + 1)
+            yield EditStep(text, done, False, "length", number + 1, number + 1)
         self._wait(planned.delay_s, should_stop, call, planned.error)
         text = request.text[: request.start] + region.replace(planned.old, planned.new) + request.text[end:]
         yield EditStep(planned.whole_text or text, end, True, planned.finish_reason, 5, 2)
