@@ -11,7 +11,9 @@ from lsprotocol import types
 
 from seedls.connection import SeedlsServer
 from seedls.engine import EngineFailed
+from seedls.instructions import TESTS
 from seedls.model_loading import recover
+from seedls.new_tests import new_tests
 from seedls.progress import WorkProgress
 from seedls.protocol import ActionData
 from seedls.rewrite import NoEdit, Rewritten, rewrite
@@ -22,7 +24,11 @@ async def workspace_edit_for(ls: SeedlsServer, data: ActionData, title: str) -> 
     """The edit in the richest form the client knows, or None after telling the user why."""
     session = ls.session
     engine = session.engine
-    task = asyncio.ensure_future(rewrite(session, data))
+    task: asyncio.Future[Rewritten | types.WorkspaceEdit]
+    if data.instruction == TESTS.id:
+        task = asyncio.ensure_future(new_tests(session, data))
+    else:
+        task = asyncio.ensure_future(rewrite(session, data))
     progress = WorkProgress(ls, title, on_cancel=lambda: _cancel(task))
     try:
         done = await task
@@ -40,10 +46,12 @@ async def workspace_edit_for(ls: SeedlsServer, data: ActionData, title: str) -> 
         return None  # the user pressed cancel in the progress item
     finally:
         progress.end("done")
+    if isinstance(done, types.WorkspaceEdit):
+        return done
     return to_workspace_edit(
         done.snapshot, done.replacements, title, session.abilities.edit, session.settings.edit_confirm
     )
 
 
-def _cancel(task: asyncio.Task[Rewritten]) -> None:
+def _cancel(task: asyncio.Future[Rewritten | types.WorkspaceEdit]) -> None:
     task.cancel()

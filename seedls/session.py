@@ -38,6 +38,7 @@ class ClientAbilities:
 
     inline_completion: bool = False
     edit: EditAbilities = field(default_factory=EditAbilities)
+    creates_files: bool = False
     resolves_edit: bool = False
     shows_disabled: bool = False
     work_done_progress: bool = False
@@ -59,6 +60,8 @@ class ClientAbilities:
                 document_changes=bool(edit.document_changes),
                 change_annotations=edit.change_annotation_support is not None,
             ),
+            creates_files=bool(edit.document_changes)
+            and types.ResourceOperationKind.Create in (edit.resource_operations or []),
             resolves_edit="edit" in resolvable,
             shows_disabled=bool(action.disabled_support),
             work_done_progress=bool(capabilities.window and capabilities.window.work_done_progress),
@@ -154,15 +157,17 @@ class Session:
             pieces += [(history.changed_at, piece)] if piece is not None else []
         return [piece for _, piece in sorted(pieces, key=lambda timed: -timed[0])[:2]]
 
-    def tree_for(self, snapshot: DocumentSnapshot, text: str, start: int, end: int) -> SyntaxTree | None:
-        """A parse of a document's normalised text that holds [start, end) and what is around it.
+    def tree_for(
+        self, snapshot: DocumentSnapshot, text: str, start: int = 0, end: int | None = None
+    ) -> SyntaxTree | None:
+        """A parse of a document's normalised text that holds [start, end) and what is around it; all of it by default.
 
         Of a long document it is only a part: parsing it all would cost milliseconds a keystroke.
         """
         cache = self._trees.get(snapshot.uri)
         if cache is None or cache.language_id != snapshot.language_id:
             cache = self._trees[snapshot.uri] = TreeCache(snapshot.language_id)
-        return cache.tree(text, start, end)
+        return cache.tree(text, start, len(text) if end is None else end)
 
     def watch_workspace(self, on_settings_file: Callable[[], None]) -> None:
         """Watch the folders' settings files, and read the other files where their text is wanted; anew if called again.

@@ -259,14 +259,31 @@ class SyntaxTree:
             elif node.type in _WRAPPERS:
                 stack.extend(reversed(node.named_children))
 
-    def has_docstring(self, definition: SyntaxNode) -> bool:
-        """True when a Python function or class starts with a string statement."""
+    def scopes_around(self, definition: SyntaxNode) -> list[SyntaxNode]:
+        """Functions and classes that hold a definition, outermost first."""
+        scopes = self.scopes_at(definition.start)
+        return [scope for scope in scopes if (scope.start, scope.end) != (definition.start, definition.end)]
+
+    def is_stub(self, definition: SyntaxNode) -> bool:
+        """True when a function's body says that it is still to be written: nothing but `pass`, `...`, a docstring, a
+        comment or a `NotImplementedError`, or no statement at all."""
+        body = self._body_of(definition)
+        if body is None:
+            return False
+        statements = [node for node in body.named_children if node.type not in _COMMENT_TYPES]
+        return all(_is_placeholder(node) for node in statements)
+
+    def _body_of(self, definition: SyntaxNode) -> Node | None:
         node = self._tree.root_node.descendant_for_byte_range(
             self._byte_offset(definition.start), max(0, self._byte_offset(definition.end) - 1)
         )
         if node is not None and node.type == "decorated_definition":
             node = node.child_by_field_name("definition")
-        body = node.child_by_field_name("body") if node is not None else None
+        return node.child_by_field_name("body") if node is not None else None
+
+    def has_docstring(self, definition: SyntaxNode) -> bool:
+        """True when a Python function or class starts with a string statement."""
+        body = self._body_of(definition)
         first = body.named_child(0) if body is not None and body.named_child_count else None
         if first is None or first.type != "expression_statement":
             return False
@@ -334,6 +351,16 @@ def adds_errors(before: SyntaxTree, new_text: str) -> bool:
 def _is_class(node: Node) -> bool:
     """`class` is also a keyword's token, and `module` the root of a Python file."""
     return node.type in _CLASS_TYPES and node.is_named and node.parent is not None
+
+
+def _is_placeholder(statement: Node) -> bool:
+    if statement.type == "pass_statement":
+        return True
+    text = (statement.text or b"").decode("utf-8", "replace").strip()
+    if statement.type == "raise_statement":
+        return "NotImplementedError" in text
+    inner = statement.named_child(0) if statement.type == "expression_statement" else None
+    return inner is not None and inner.type in ("string", "concatenated_string", "ellipsis")
 
 
 def _name_of(node: Node) -> Node | None:

@@ -6,12 +6,26 @@ from lsprotocol import types
 
 from seedls.connection import SeedlsServer, empty_on_failure
 from seedls.documents import DocumentSnapshot
-from seedls.instructions import FIX, Instruction, Target, refactorings_for, target_of
+from seedls.instructions import (
+    EXTRACT,
+    FIX,
+    REPAIR,
+    TESTS,
+    Instruction,
+    Target,
+    extraction_of,
+    refactorings_for,
+    target_of,
+)
 from seedls.line_endings import NormalisedText, line_bounds
-from seedls.protocol import COMMAND_APPLY_ACTION, ActionData, to_wire
+from seedls.protocol import COMMAND_APPLY_ACTION, CUSTOM_INSTRUCTION, ActionData, to_wire
 from seedls.session import Session
 
-OFFERED_KINDS = (types.CodeActionKind.RefactorRewrite, types.CodeActionKind.QuickFix)
+OFFERED_KINDS = (
+    types.CodeActionKind.RefactorRewrite,
+    types.CodeActionKind.RefactorExtract,
+    types.CodeActionKind.QuickFix,
+)
 _MAX_MESSAGE = 60
 _MAX_FIXES = 5
 
@@ -29,8 +43,11 @@ async def code_action(ls: SeedlsServer, params: types.CodeActionParams) -> list[
     actions: list[types.CodeAction] = []
     if _is_wanted(types.CodeActionKind.RefactorRewrite, params.context):
         actions += _refactorings(session, snapshot, params.range, reason)
+    if _is_wanted(types.CodeActionKind.RefactorExtract, params.context):
+        actions += _extractions(session, snapshot, params.range, reason)
     if _is_wanted(types.CodeActionKind.QuickFix, params.context):
         actions += _fixes(session, snapshot, params.context.diagnostics, reason)
+        actions += _repairs(session, snapshot, params.range, reason)
     return actions or None
 
 
@@ -63,7 +80,42 @@ def _refactorings(
     return [
         _action(session, snapshot, normal, target, instruction, reason)
         for instruction in refactorings_for(target, snapshot.language_id, tree)
+        if instruction is not TESTS or session.abilities.creates_files
     ]
+
+
+def _extractions(
+    session: Session, snapshot: DocumentSnapshot, span: types.Range, reason: str | None
+) -> list[types.CodeAction]:
+    """The selected lines as a function of their own: the edit covers the function they are in."""
+    normal = NormalisedText(snapshot.text)
+    start, end = map(normal.from_original, snapshot.offsets_at(span))
+    found = extraction_of(normal.text, start, end, session.tree_for(snapshot, normal.text, start, end))
+    if found is None:
+        return []
+    target, prompt = _from_line_start(normal.text, found[0]), found[1]
+    reason = reason or _why_too_long(session, target)
+    if reason and not session.abilities.shows_disabled:
+        return []
+    first, last = normal.to_original(target.start), normal.to_original(target.end)
+    data = ActionData(snapshot.uri, snapshot.version, first, last, CUSTOM_INSTRUCTION, prompt=prompt)
+    title = f"{EXTRACT.title} (from {target.name})"
+    return [_with_way_to_run(session, title, types.CodeActionKind.RefactorExtract, data, reason)]
+
+
+def _repairs(
+    session: Session, snapshot: DocumentSnapshot, span: types.Range, reason: str | None
+) -> list[types.CodeAction]:
+    """For a file that does not parse: all of it, when it is short enough to be rewritten."""
+    length = len(snapshot.text)
+    if length > session.settings.edit_max_characters or (reason and not session.abilities.shows_disabled):
+        return []
+    text = NormalisedText(snapshot.text).text
+    tree = session.tree_for(snapshot, text, 0, len(text))
+    if tree is None or tree.count_errors() == 0:
+        return []
+    data = ActionData(snapshot.uri, snapshot.version, 0, length, REPAIR.id)
+    return [_with_way_to_run(session, REPAIR.title, types.CodeActionKind.QuickFix, data, reason)]
 
 
 def _from_line_start(text: str, target: Target) -> Target:

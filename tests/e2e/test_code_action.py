@@ -76,7 +76,8 @@ async def test_a_caret_in_a_function_offers_the_whole_function(editor: Editor) -
     editor.plan(Script(edits=(HINTS,)))
     uri = editor.open(URI, CODE)
     titles = [action.title for action in await editor.actions(uri, _span(2, 8, 2, 8))]
-    assert titles == ["Add type hints (add)", "Add a docstring (add)", "Simplify (add)"]
+    assert titles[:3] == ["Add type hints (add)", "Add a docstring (add)", "Simplify (add)"]
+    assert {"Handle errors (add)", "Rename for clarity (add)", "Explain as a comment (add)"} <= set(titles)
     action = await _resolved(editor, uri, _span(2, 8, 2, 8), "Add type hints")
     assert "add(a: int, b: int) -> int:" in _applied(CODE, action.edit)
     assert await editor.actions(uri, _span(4, 0, 4, 0)) == []
@@ -236,9 +237,10 @@ async def test_a_selection_that_is_too_long_says_so(editor: Editor) -> None:
     editor.plan(Script())
     await editor.configure({"edit": {"maxCharacters": 100}})
     uri = editor.open(URI, "x = 1\n" * 100)
-    (action,) = await editor.actions(uri, _span(0, 0, 99, 0))
-    assert action.disabled is not None
-    assert action.disabled.reason == "selection has 594 characters, more than edit.maxCharacters (100)"
+    actions = await editor.actions(uri, _span(0, 0, 99, 0))
+    assert {action.disabled.reason if action.disabled else "" for action in actions} == {
+        "selection has 594 characters, more than edit.maxCharacters (100)"
+    }
 
 
 async def test_excluded_files_get_nothing(editor: Editor) -> None:
