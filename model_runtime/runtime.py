@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -32,6 +33,7 @@ from model_runtime.cache.prefix import PrefixStore
 from model_runtime.checkpoint import expected_shapes, open_checkpoint
 from model_runtime.config import ModelConfig, RuntimeConfig, default_home
 from model_runtime.conversion import read_record
+from model_runtime.cuda_path.network import FusedNetwork
 from model_runtime.diffusion.drafts import Drafter, NgramDrafter, NoDrafter
 from model_runtime.diffusion.edit import edit
 from model_runtime.diffusion.generate import Model, Task, decode
@@ -39,6 +41,7 @@ from model_runtime.diffusion.infill import candidates, infill, timings
 from model_runtime.diffusion.schedule import LatencyCurve, Pace
 from model_runtime.diffusion.switches import Switches
 from model_runtime.errors import CheckpointError, OutOfMemory, RequestError, RuntimeFailure
+from model_runtime.failover import cpu_at_load, on_cpu, reason_to_leave, release_device_memory
 from model_runtime.install import find_checkpoint
 from model_runtime.latency import CURVE_ROWS, latency_file, read_curve, write_curve
 from model_runtime.loading import Adapters, LoadProgress, Placement, choose_placement, load_network, read_adapters
@@ -47,27 +50,34 @@ from model_runtime.models.qwen2 import Qwen2
 from model_runtime.prompts import GENERATE_SYSTEM, InfillLayout, chat_ids
 from model_runtime.tokenizer import ADDED_TOKENS, Tokenizer
 
+Answer = TypeVar("Answer")
+
 
 class Runtime:
     """A loaded model. Not thread-safe: one thread owns it."""
 
     def __init__(
         self,
-        network: Qwen2,
+        network: Qwen2 | FusedNetwork,
         tokenizer: Tokenizer,
         info: ModelInfo,
         cache_tokens: int,
         layout: InfillLayout = "prefix-first",
         prefix_cache_bytes: int = 0,
         curve_file: Path | None = None,
+        config: RuntimeConfig | None = None,
     ) -> None:
-        """`curve_file` holds, or gets, the device's latency curve; None: it is not kept."""
+        """`curve_file` holds, or gets, the device's latency curve; None: it is not kept.
+
+        `config`, where the network is on a device that may fail, is what the CPU goes on from; None: failures stand.
+        """
         forbidden = [token_id for name in ADDED_TOKENS if (token_id := tokenizer.token_id(name)) is not None]
         # Rows of the head behind the vocabulary (padding of the published tables) are no tokens at all.
         forbidden += range(tokenizer.vocab_size, network.config.vocab_size)
         self.info = info
         self._network = network
         self._curve_file = curve_file
+        self._config = config
         curve = None if curve_file is None else read_curve(curve_file)
         self._is_measured = curve is not None
         self._model = Model(
@@ -87,6 +97,20 @@ class Runtime:
 
         `progress(message, fraction)` is called with fractions 0-1 on the calling thread.
         """
+        device = choose_placement(config).device
+        try:
+            return cls._load(config, progress)
+        except Exception as error:
+            instead = cpu_at_load(config, device, error)
+            if instead is None:
+                raise
+        release_device_memory()
+        runtime = cls._load(instead[0], progress)
+        runtime.info = replace(runtime.info, fallback=instead[1])
+        return runtime
+
+    @classmethod
+    def _load(cls, config: RuntimeConfig, progress: LoadProgress | None) -> Runtime:
         placement = choose_placement(config)
         if config.threads is not None:
             if config.threads < 1:
@@ -107,7 +131,8 @@ class Runtime:
         layout: InfillLayout = "prefix-first" if adapters.healing is None else "suffix-first"
         # A checkpoint that we did not convert has no digest to tell it from others: its curve is not kept.
         curve_file = latency_file(home, network.device, info.precision, info.digest) if info.digest else None
-        return cls(network, tokenizer, info, config.cache_tokens, layout, config.prefix_cache_bytes, curve_file)
+        given = (config.cache_tokens, layout, config.prefix_cache_bytes, curve_file)
+        return cls(network, tokenizer, info, *given, None if placement.device.type == "cpu" else config)
 
     def warm_up(self) -> None:
         """One small completion, so that the first real one does not pay for lazy set-up.
@@ -120,8 +145,7 @@ class Runtime:
 
     def complete(self, request: CompletionRequest, should_stop: ShouldStop = never_stop) -> CompletionResult:
         """Fill the hole between prefix and suffix; Cancelled if stopped before the first token was there."""
-        with _clean_after_failure(self._model):
-            return infill(self._model, request, should_stop)
+        return self._serve(lambda model: infill(model, request, should_stop))
 
     def candidates(
         self, request: CompletionRequest, count: int, should_stop: ShouldStop = never_stop
@@ -132,16 +156,20 @@ class Runtime:
         """
         if count < 1:
             raise RequestError(f"count is {count}, must be at least 1")
-        with _clean_after_failure(self._model):
-            return candidates(self._model, request, count, should_stop)
+        return self._serve(lambda model: candidates(model, request, count, should_stop))
 
     def generate(self, request: GenerateRequest, should_stop: ShouldStop = never_stop) -> GenerateResult:
         """Continue a prompt, or answer it through the chat layout."""
-        with _clean_after_failure(self._model):
-            return _generate(self._model, request, should_stop)
+        return self._serve(lambda model: _generate(model, request, should_stop))
 
     def edit(self, request: EditRequest, should_stop: ShouldStop = never_stop) -> Iterator[EditStep]:
         """Rewrite a range; yields a valid whole text after every step, the last one final."""
+        try:
+            with _clean_after_failure(self._model):
+                yield from edit(self._model, request, should_stop)
+            return
+        except Exception as error:
+            self._leave_device(error)
         with _clean_after_failure(self._model):
             yield from edit(self._model, request, should_stop)
 
@@ -177,18 +205,60 @@ class Runtime:
     def switches(self, switches: Switches) -> None:
         self._model = replace(self._model, switches=switches)
 
+    @property
+    def has_denoiser(self) -> bool:
+        """True where masked positions are drafted by the model, not only from text that is there."""
+        return self._model.mask_token_id is not None
+
+    def twin(self, switches: Switches) -> Runtime:
+        """Another runtime over the same weights, with caches and experience of its own: for comparisons in one run."""
+        model = self._model
+        other = Runtime(self._network, model.tokenizer, self.info, model.cache.capacity, model.layout)
+        other._model = replace(
+            other._model,
+            prefixes=PrefixStore(model.prefixes.budget),
+            pace=Pace(model.pace.curve),
+            switches=switches,
+        )
+        return other
+
     def close(self) -> None:
         """Free the weights and the cache; the runtime cannot be used afterwards."""
         del self._model, self._network
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
+    def _serve(self, work: Callable[[Model], Answer]) -> Answer:
+        """A request's answer; where the device fails under it, the CPU's."""
+        try:
+            with _clean_after_failure(self._model):
+                return work(self._model)
+        except Exception as error:
+            self._leave_device(error)
+        with _clean_after_failure(self._model):
+            return work(self._model)
+
+    def _leave_device(self, error: Exception) -> None:
+        """Load the model on the CPU and go on from there; raises `error` where the device is not at fault."""
+        reason = reason_to_leave(error)
+        if reason is None or self._config is None:
+            raise error
+        config = on_cpu(self._config, reason)
+        del self._model, self._network
+        release_device_memory()
+        self.__dict__.update(Runtime._load(config, None).__dict__)
+        self.info = replace(self.info, fallback=reason)
+
     def _time_forward(self, token_ids: torch.Tensor, repeats: int) -> float:
         times = []
         for _ in range(repeats + 1):
             started = time.perf_counter()
-            logits = self._network.logits(self._network.forward(token_ids, self._model.cache))
-            logits[0, 0].item()  # waits for the device
+            if isinstance(self._network, FusedNetwork):
+                first, *others = token_ids.tolist()
+                self._network.decide(first, others, 0, self._model.cache, self._model.forbidden, 2.0)
+            else:
+                logits = self._network.logits(self._network.forward(token_ids, self._model.cache))
+                logits[0, 0].item()  # waits for the device
             times.append((time.perf_counter() - started) * 1e3)
         return statistics.median(times[1:])
 
@@ -245,7 +315,7 @@ def _generate(model: Model, request: GenerateRequest, should_stop: Callable[[], 
 
 
 def _model_info(
-    name: str, path: Path, config: ModelConfig, placement: Placement, network: Qwen2, adapters: Adapters
+    name: str, path: Path, config: ModelConfig, placement: Placement, network: Qwen2 | FusedNetwork, adapters: Adapters
 ) -> ModelInfo:
     try:
         digest = read_record(path).digest if path.is_dir() else ""

@@ -46,7 +46,7 @@ class PrefixStore:
     """Whole prompt blocks outside the cache, within a budget in bytes; 0 keeps nothing."""
 
     def __init__(self, budget_bytes: int) -> None:
-        self._budget = budget_bytes
+        self.budget = budget_bytes
         # Oldest use first. A path is touched from its end to its root, so a parent is never older than its children
         # and the oldest entry is always a leaf.
         self._blocks: OrderedDict[tuple[int, tuple[int, ...]], StoredBlock] = OrderedDict()
@@ -66,7 +66,7 @@ class PrefixStore:
         path: list[tuple[int, tuple[int, ...]]] = []
         parent = _ROOT
         for start in range(0, num_block_rows(cache.num_prompt_rows), BLOCK):
-            if (start + BLOCK) * cache.bytes_per_token > self._budget:
+            if (start + BLOCK) * cache.bytes_per_token > self.budget:
                 break  # a longer path would have to evict its own start
             key = (parent, tuple(cache.token_ids[start : start + BLOCK]))
             if key not in self._blocks:
@@ -77,7 +77,7 @@ class PrefixStore:
             path.append(key)
             parent = self._blocks[key].number
         self._touch(path)
-        while self._num_bytes > self._budget:
+        while self._num_bytes > self.budget:
             _, evicted = self._blocks.popitem(last=False)
             self._num_bytes -= _size(evicted.keys) + _size(evicted.values)
 
