@@ -193,3 +193,5 @@ class ModelInfo:
     checkpoint: str
     digest: str
     resident_bytes: int
+    fallback: str = ""
+    """Why the CPU serves instead of the GPU that was chosen; empty when nothing is amiss."""

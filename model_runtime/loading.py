@@ -16,7 +16,10 @@ from torch import Tensor
 from model_runtime.adapters import Adapter, merged_weight, read_adapter
 from model_runtime.checkpoint import Checkpoint, expected_shapes
 from model_runtime.config import RuntimeConfig
+from model_runtime.cuda_path.load import load_fused
+from model_runtime.cuda_path.network import FusedNetwork
 from model_runtime.errors import CheckpointMismatch, OutOfMemory, RequestError
+from model_runtime.kernels import Kernels
 from model_runtime.layers.linear import FloatLinear, Int8Linear, Linear, has_int8_products
 from model_runtime.layers.low_rank import Factors
 from model_runtime.models import network_class
@@ -31,13 +34,16 @@ class Placement:
 
     device: torch.device
     precision: str
-    """`float32`, `bfloat16`, `float16` or `int8`."""
+    """`float32`, `bfloat16`, `float16`, `int8` or `int4`."""
+    use_kernels: bool = True
+    """Off for validation: plain torch on CUDA too."""
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of keys, values and attention."""
-        kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": torch.float32}
-        return kinds[self.precision]
+        kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+        # Packed weights are multiplied in the device's own type.
+        return kinds.get(self.precision, torch.float32 if self.device.type == "cpu" else torch.bfloat16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +77,7 @@ def choose_placement(config: RuntimeConfig) -> Placement:
     precision = config.precision
     if precision == "auto":
         precision = "bfloat16" if device.type == "cuda" else "int8" if has_int8_products() else "float32"
-    if precision == "int8" and device.type != "cpu":
-        raise RequestError("precision 'int8' runs on the CPU; use bfloat16 or float16 on CUDA")
-    return Placement(device, precision)
+    return Placement(device, precision, config.use_kernels)
 
 
 def load_network(
@@ -82,8 +86,12 @@ def load_network(
     num_positions: int,
     adapters: Adapters | None = None,
     progress: LoadProgress | None = None,
-) -> Qwen2:
-    """Read, merge and place every weight; CheckpointMismatch if shapes differ, OutOfMemory with the figure needed."""
+    kernels: Kernels | None = None,
+) -> Qwen2 | FusedNetwork:
+    """Read, merge and place every weight; CheckpointMismatch if shapes differ, OutOfMemory with the figure needed.
+
+    On CUDA through the kernels where they can run; `kernels` is an operation table to use whatever the device.
+    """
     checkpoint.verify_shapes()
     healing, mask = (adapters.healing, adapters.mask) if adapters is not None else (None, None)
     for each in (healing, mask):
@@ -109,7 +117,15 @@ def load_network(
         weight = weight.to(placement.device, placement.dtype)
         return FloatLinear(weight, None if bias is None else bias.to(placement.device, placement.dtype))
 
+    denoiser = None if mask is None else _denoiser(mask)
     try:
+        if kernels is not None or placement.device.type == "cuda":
+            fused = load_fused(checkpoint.config, read, placement, num_positions, denoiser, kernels)
+            if fused is not None:
+                return fused
+        if placement.precision == "int4" or (placement.precision == "int8" and placement.device.type == "cuda"):
+            use = "int8" if placement.device.type == "cpu" else "bfloat16 or float16"
+            raise RequestError(f"precision {placement.precision!r} of this model needs the CUDA kernels; use {use}")
         return network_class(checkpoint.config.architecture)(
             checkpoint.config,
             read,
@@ -117,7 +133,7 @@ def load_network(
             num_positions=num_positions,
             dtype=placement.dtype,
             device=placement.device,
-            denoiser=None if mask is None else _denoiser(mask),
+            denoiser=denoiser,
         )
     except torch.cuda.OutOfMemoryError:
         needed = sum(math.prod(shape) for shape in expected_shapes(checkpoint.config).values()) * 2 / 2**30

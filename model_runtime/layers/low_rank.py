@@ -31,8 +31,9 @@ class GatedLinear:
         self._linear = linear
         self._down = self._up = None
         if parts:
-            self._down = torch.cat([part.down for part in parts]).T.contiguous().to(device, dtype)  # (in, ranks)
-            self._up = _block_diagonal([part.up for part in parts]).T.contiguous().to(device, dtype)  # (ranks, out)
+            down, up = fused_factors(parts)
+            self._down = down.T.contiguous().to(device, dtype)  # (in, ranks)
+            self._up = up.T.contiguous().to(device, dtype)  # (ranks, out)
 
     def __call__(self, x: Tensor, num_canvas: int) -> Tensor:
         """x (T, in), the last `num_canvas` rows through the adapter as well; returns (T, out)."""
@@ -47,6 +48,11 @@ class GatedLinear:
         """Memory held by the weights and factors."""
         factors = [each for each in (self._down, self._up) if each is not None]
         return self._linear.num_bytes + sum(each.numel() * each.element_size() for each in factors)
+
+
+def fused_factors(parts: Sequence[Factors]) -> tuple[Tensor, Tensor]:
+    """down (sum of ranks, in) and up (sum of outs, sum of ranks) of the weight that stacks those of `parts`."""
+    return torch.cat([part.down for part in parts]), _block_diagonal([part.up for part in parts])
 
 
 def _block_diagonal(blocks: Sequence[Tensor]) -> Tensor:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_runtime import CompletionRequest, RequestError, Runtime, RuntimeConfig, SamplingParams, StopRules
+from model_runtime import CompletionRequest, Runtime, RuntimeConfig, SamplingParams, StopRules
 from model_runtime.checkpoint import open_checkpoint
 from model_runtime.loading import choose_placement, load_network
 from tests.support.tiny_model import write_tiny_checkpoint
@@ -60,8 +60,3 @@ def test_half_precision_runs(folder: Path, precision: str) -> None:
     assert loaded.complete(CompletionRequest("def f(x):", params=SamplingParams(max_tokens=8))).tokens >= 1
     assert set(loaded.latency_curve([1, 8], context=64)) == {1, 8}
     loaded.close()
-
-
-def test_8_bit_linears_are_refused_with_what_to_use() -> None:
-    with pytest.raises(RequestError, match="bfloat16 or float16"):
-        choose_placement(RuntimeConfig(device="cuda", precision="int8"))
