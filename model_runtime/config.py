@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from model_runtime.errors import CheckpointMismatch
 
-Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"]
 
 
 @dataclass(frozen=True, slots=True)
