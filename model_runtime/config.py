@@ -38,6 +38,8 @@ class RuntimeConfig:
     """Capacity of the key/value cache in tokens."""
     prefix_cache_bytes: int = 256 * 2**20
     """Memory for prompts that left the cache (other documents, other places); 0: none. The oldest use goes first."""
+    keep_packed: bool = True
+    """Keep the merged 8-bit weights of an installed model in the home folder: later loads need not make them again."""
     use_kernels: bool = True
     use_adapters: bool = True
 

@@ -24,6 +24,7 @@ from model_runtime.layers.linear import FloatLinear, Int8Linear, Linear, has_int
 from model_runtime.layers.low_rank import Factors
 from model_runtime.models import network_class
 from model_runtime.models.qwen2 import Denoiser, Qwen2
+from model_runtime.packed_linears import PackedLinears
 
 LoadProgress = Callable[[str, float], None]
 
@@ -87,10 +88,12 @@ def load_network(
     adapters: Adapters | None = None,
     progress: LoadProgress | None = None,
     kernels: Kernels | None = None,
+    packed: PackedLinears | None = None,
 ) -> Qwen2 | FusedNetwork:
     """Read, merge and place every weight; CheckpointMismatch if shapes differ, OutOfMemory with the figure needed.
 
     On CUDA through the kernels where they can run; `kernels` is an operation table to use whatever the device.
+    `packed` keeps 8-bit rows for the CPU from one load to the next.
     """
     checkpoint.verify_shapes()
     healing, mask = (adapters.healing, adapters.mask) if adapters is not None else (None, None)
@@ -113,7 +116,7 @@ def load_network(
 
     def make_linear(weight: Tensor, bias: Tensor | None) -> Linear:
         if placement.precision == "int8":
-            return Int8Linear(weight, bias)
+            return Int8Linear(weight, bias) if packed is None else packed.make_linear(weight, bias)
         weight = weight.to(placement.device, placement.dtype)
         return FloatLinear(weight, None if bias is None else bias.to(placement.device, placement.dtype))
 
@@ -128,7 +131,7 @@ def load_network(
             raise RequestError(f"precision {placement.precision!r} of this model needs the CUDA kernels; use {use}")
         return network_class(checkpoint.config.architecture)(
             checkpoint.config,
-            read,
+            read if packed is None else packed.reader(read, checkpoint.shape),
             make_linear,
             num_positions=num_positions,
             dtype=placement.dtype,

@@ -30,7 +30,7 @@ from model_runtime.api import (
     never_stop,
 )
 from model_runtime.cache.prefix import PrefixStore
-from model_runtime.checkpoint import expected_shapes, open_checkpoint
+from model_runtime.checkpoint import Checkpoint, expected_shapes, open_checkpoint
 from model_runtime.config import ModelConfig, RuntimeConfig, default_home
 from model_runtime.conversion import read_record
 from model_runtime.cuda_path.network import FusedNetwork
@@ -40,13 +40,14 @@ from model_runtime.diffusion.generate import Model, Task, decode
 from model_runtime.diffusion.infill import candidates, infill, timings
 from model_runtime.diffusion.schedule import LatencyCurve, Pace
 from model_runtime.diffusion.switches import Switches
-from model_runtime.errors import CheckpointError, OutOfMemory, RequestError, RuntimeFailure
+from model_runtime.errors import CheckpointCorrupt, CheckpointError, OutOfMemory, RequestError, RuntimeFailure
 from model_runtime.failover import cpu_at_load, on_cpu, reason_to_leave, release_device_memory
 from model_runtime.install import find_checkpoint
 from model_runtime.latency import CURVE_ROWS, latency_file, read_curve, write_curve
 from model_runtime.loading import Adapters, LoadProgress, Placement, choose_placement, load_network, read_adapters
 from model_runtime.manifest import models_folder
 from model_runtime.models.qwen2 import Qwen2
+from model_runtime.packed_linears import PackedLinears, packed_folder
 from model_runtime.prompts import GENERATE_SYSTEM, InfillLayout, chat_ids
 from model_runtime.tokenizer import ADDED_TOKENS, Tokenizer
 
@@ -122,8 +123,11 @@ class Runtime:
         adapters = read_adapters(path, shipped) if config.use_adapters and path.is_dir() else Adapters()
         tokenizer = Tokenizer.load(path)
         with open_checkpoint(path) as checkpoint:
-            network = load_network(checkpoint, placement, config.cache_tokens, adapters, progress)
             name = config.model if shipped is not None else path.name
+            digest, packed = _digest(path), None
+            if config.keep_packed and digest and placement.device.type == "cpu" and placement.precision == "int8":
+                packed = PackedLinears(packed_folder(home, name, digest, adapters.healing))
+            network = _load_network(checkpoint, placement, config.cache_tokens, adapters, progress, packed)
             info = _model_info(name, path, checkpoint.config, placement, network, adapters)
         if progress is not None:
             progress("Loaded", 1.0)
@@ -314,13 +318,42 @@ def _generate(model: Model, request: GenerateRequest, should_stop: Callable[[], 
     return GenerateResult(text, state.finish_reason, len(state.token_ids), state.forwards, timings(state, started))
 
 
+def _load_network(
+    checkpoint: Checkpoint,
+    placement: Placement,
+    num_positions: int,
+    adapters: Adapters,
+    progress: LoadProgress | None,
+    packed: PackedLinears | None,
+) -> Qwen2 | FusedNetwork:
+    """`load_network`, once more without the kept rows where they turn out to be damaged."""
+    try:
+        network = load_network(checkpoint, placement, num_positions, adapters, progress, packed=packed)
+    except CheckpointCorrupt:
+        if packed is None or not packed.is_hit:
+            raise
+        packed.discard()
+        network = load_network(checkpoint, placement, num_positions, adapters, progress, packed=packed)
+    except BaseException:
+        if packed is not None and not packed.is_hit:
+            packed.discard()
+        raise
+    if packed is not None:
+        packed.finish()
+    return network
+
+
+def _digest(path: Path) -> str:
+    """Of a checkpoint that we converted; "" for any other, which has no record."""
+    try:
+        return read_record(path).digest if path.is_dir() else ""
+    except CheckpointError:
+        return ""
+
+
 def _model_info(
     name: str, path: Path, config: ModelConfig, placement: Placement, network: Qwen2 | FusedNetwork, adapters: Adapters
 ) -> ModelInfo:
-    try:
-        digest = read_record(path).digest if path.is_dir() else ""
-    except CheckpointError:
-        digest = ""  # a folder that we did not convert has no record
     return ModelInfo(
         name=name,
         architecture=config.architecture,
@@ -330,6 +363,6 @@ def _model_info(
         device=str(placement.device),
         precision=" + ".join(filter(None, (placement.precision, adapters.kinds))),
         checkpoint=str(path),
-        digest=digest,
+        digest=_digest(path),
         resident_bytes=network.num_bytes,
     )

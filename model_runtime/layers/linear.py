@@ -45,13 +45,16 @@ class FloatLinear:
 class Int8Linear:
     """8-bit weights (out, in), one scale an output; 8-bit activations, one scale a row; float32 out."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        quantized, scale = quantize_rows(weight)
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None = None, *, quantized: tuple[Tensor, Tensor] | None = None
+    ) -> None:
+        """`quantized` is `quantize_rows(weight)` where that is known already: then only the weight's shape counts."""
+        values, scale = quantize_rows(weight) if quantized is None else quantized
         self._num_outputs, self._num_inputs = weight.shape
         self._levels = activation_levels()
         self._num_threads = torch.get_num_threads()
         # oneDNN wants the weights in its own blocked layout; packing once at load saves it at every call.
-        self._packed = torch.ops.onednn.qlinear_prepack(quantized, None)
+        self._packed = torch.ops.onednn.qlinear_prepack(values, None)
         self._scale = scale
         self._zero_points = torch.zeros(self._num_outputs, dtype=torch.int64)
         self._bias = None if bias is None else bias.float()
