@@ -6,6 +6,7 @@ The same Python version gives the same cases; nothing of the library is copied i
 from __future__ import annotations
 
 import ast
+import functools
 import random
 import sysconfig
 import warnings
@@ -50,7 +51,7 @@ class RefactorCase:
 def refactor_cases(count: int, seed: int = 0) -> list[RefactorCase]:
     """`count` cases (fewer if the library offers no more), sizes and kinds as even as it allows."""
     rng = random.Random(seed)
-    pieces = list(_pieces())
+    pieces = list(_all_pieces())
     rng.shuffle(pieces)
     by_size = [[piece for piece in pieces if _size_class(piece[1]) == low] for low in _SIZES]
     taken: Counter[str] = Counter()
@@ -76,6 +77,11 @@ def _case(name: str, text: str, taken: Counter[str], rng: random.Random) -> Refa
             continue
         return RefactorCase(f"{kind}:{name}", kind, result[0], text, result[1])
     return None
+
+
+@functools.cache
+def _all_pieces() -> tuple[tuple[str, str], ...]:
+    return tuple(_pieces())
 
 
 def _pieces() -> Iterator[tuple[str, str]]:

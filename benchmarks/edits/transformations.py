@@ -76,12 +76,12 @@ def change_exception(text: str, tree: ast.Module, rng: random.Random) -> Refacto
 
 def add_log(text: str, tree: ast.Module, rng: random.Random) -> Refactored | None:
     """One new line at the start of every function."""
-    rewrites = []
+    rewrites, offsets = [], LineOffsets(text)
     for node in _functions(tree):
         first = _first_statement(node)
         if first is None or first.lineno == node.lineno:
             continue
-        place = _line_start(text, LineOffsets(text).span(first)[0])
+        place = _line_start(text, offsets.span(first)[0])
         rewrites.append(Rewrite(place, place, f'{" " * first.col_offset}logger.debug("{node.name}")\n'))
     if not rewrites:
         return None
@@ -90,24 +90,24 @@ def add_log(text: str, tree: ast.Module, rng: random.Random) -> Refactored | Non
 
 def drop_docstrings(text: str, tree: ast.Module, rng: random.Random) -> Refactored | None:
     """Whole lines go."""
-    rewrites = []
+    rewrites, offsets = [], LineOffsets(text)
     for node in [*_functions(tree), *(n for n in ast.walk(tree) if isinstance(n, ast.ClassDef))]:
         if ast.get_docstring(node) is None or len(node.body) < 2:
             continue
-        start, end = LineOffsets(text).span(node.body[0])
+        start, end = offsets.span(node.body[0])
         rewrites.append(Rewrite(_line_start(text, start), text.index("\n", end) + 1, ""))
     return ("Remove the docstrings.", apply_rewrites(text, tuple(rewrites))) if rewrites else None
 
 
 def add_none_hints(text: str, tree: ast.Module, rng: random.Random) -> Refactored | None:
     """`-> None` at every function that returns nothing."""
-    rewrites = []
+    rewrites, offsets = [], LineOffsets(text)
     for node in _functions(tree):
         returns = [n for n in ast.walk(node) if isinstance(n, ast.Return | ast.Yield | ast.YieldFrom)]
         if node.returns is not None or any(not isinstance(n, ast.Return) or n.value is not None for n in returns):
             continue
-        head = re.compile(r"\)(?=[ ]*:[ ]*(?:#.*)?\n)").search(text, LineOffsets(text).span(node)[0])
-        if head is not None and head.start() < LineOffsets(text).span(node.body[0])[0]:
+        head = re.compile(r"\)(?=[ ]*:[ ]*(?:#.*)?\n)").search(text, offsets.span(node)[0])
+        if head is not None and head.start() < offsets.span(node.body[0])[0]:
             rewrites.append(Rewrite(head.end(), head.end(), " -> None"))
     if not rewrites:
         return None
