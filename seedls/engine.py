@@ -80,6 +80,8 @@ class Engine(Protocol):
 
     def complete(self, request: CompletionRequest, should_stop: ShouldStop) -> CompletionResult: ...
 
+    def candidates(self, request: CompletionRequest, count: int, should_stop: ShouldStop) -> list[CompletionResult]: ...
+
     def edit(self, request: EditRequest, should_stop: ShouldStop) -> Iterator[EditStep]: ...
 
     def close(self) -> None: ...
@@ -116,6 +118,16 @@ class RuntimeEngine:
         runtime = self._ready()
         try:
             return runtime.complete(request, should_stop)
+        except (Cancelled, RequestError):
+            raise
+        except Exception as error:
+            raise self._broken(error) from error
+
+    def candidates(self, request: CompletionRequest, count: int, should_stop: ShouldStop) -> list[CompletionResult]:
+        """Up to `count` different fillings, best first; raises as `complete` does."""
+        runtime = self._ready()
+        try:
+            return runtime.candidates(request, count, should_stop)
         except (Cancelled, RequestError):
             raise
         except Exception as error:

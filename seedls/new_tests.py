@@ -49,7 +49,7 @@ async def new_tests(session: Session, data: ActionData) -> types.WorkspaceEdit:
 
 
 def place_of_tests(path: Path, roots: list[str]) -> Path:
-    """`tests/test_NAME.py` of the workspace folder if it has such a folder, else beside the file; never one that exists."""
+    """`tests/test_NAME.py` of the workspace folder if there is one, else beside the file; a name not in use."""
     folder = next((Path(root) / "tests" for root in roots if path.is_relative_to(root)), path.parent)
     folder = folder if folder.is_dir() else path.parent
     found, number = folder / f"test_{path.stem}.py", 2

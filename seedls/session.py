@@ -26,10 +26,11 @@ from seedls.settings import Settings, resolve_settings
 from seedls.settings_files import read_settings_files
 from seedls.syntax import SyntaxTree
 from seedls.syntax_cache import TreeCache
-from seedls.text_edits import EditAbilities
+from seedls.text_edits import EditAbilities, common_prefix_length
 from seedls.workspace import Workspace
 
 _log = logging.getLogger("seedls")
+_MEETING_CHARACTERS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,13 @@ class ClientAbilities:
         return cls(
             inline_completion=document.inline_completion is not None,
             edit=EditAbilities(
-                document_changes=bool(edit.document_changes),
+                # Neovim announces what only document changes can hold, but not these.
+                document_changes=bool(
+                    edit.document_changes or edit.change_annotation_support or edit.resource_operations
+                ),
                 change_annotations=edit.change_annotation_support is not None,
             ),
-            creates_files=bool(edit.document_changes)
-            and types.ResourceOperationKind.Create in (edit.resource_operations or []),
+            creates_files=types.ResourceOperationKind.Create in (edit.resource_operations or []),
             resolves_edit="edit" in resolvable,
             shows_disabled=bool(action.disabled_support),
             work_done_progress=bool(capabilities.window and capabilities.window.work_done_progress),
@@ -85,6 +88,33 @@ class ShownCompletion:
             return None
         typed = before[len(self.before) :]
         return self.text[len(typed) :] if self.text.startswith(typed) and len(typed) < len(self.text) else None
+
+    def draft_for(self, before: str, after: str) -> str:
+        """What of it may still hold after the user typed something else, or deleted some; "" when the place is another.
+
+        Only a guess, which the model verifies.
+        """
+        if after != self.after:
+            return ""
+        if self.before.startswith(before):
+            return self.before[len(before) :] + self.text
+        if not before.startswith(self.before):
+            return ""
+        typed = before[len(self.before) :]
+        same = common_prefix_length(typed, self.text)
+        rest, own = self.text[same:], typed[same:]
+        if not own:
+            return rest
+        # Where the two meet again: behind the last thing typed, if the rest has it; else behind the word typed over.
+        for length in range(min(len(own), _MEETING_CHARACTERS), 0, -1):
+            place = rest.find(own[-length:])
+            if place >= 0 and (length > 1 or not own[-1].isalnum()):
+                return rest[place + length :]
+        return rest[_first_word_end(rest) :]
+
+
+def _first_word_end(text: str) -> int:
+    return next((idx for idx, character in enumerate(text) if not (character.isalnum() or character == "_")), len(text))
 
 
 class Session:

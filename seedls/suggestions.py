@@ -224,17 +224,18 @@ def pause_before_model(
 
 async def _ask_model(session: Session, scene: _Scene, signal: StopSignal) -> Finished[list[CompletionResult]]:
     engine = session.engine
-    requests = _requests(session, scene)
+    request = _request(session, scene)
+    count = session.settings.completion_candidates if scene.ask.is_invoked else 1
 
     def work(stop: StopSignal) -> list[CompletionResult]:
         started = time.monotonic()
-        results: list[CompletionResult] = []
-        for request in requests:
-            if results and (stop() or time.monotonic() - started > _MORE_CANDIDATES_WITHIN_S):
-                break  # one good candidate in time is better than three late
-            in_time = replace(request, params=replace(request.params, deadline_ms=stop.milliseconds_left()))
-            results.append(engine.complete(in_time, stop.is_set))
-        return results
+        best = engine.complete(_within(request, stop.milliseconds_left()), stop.is_set)
+        left_ms = (_MORE_CANDIDATES_WITHIN_S - (time.monotonic() - started)) * 1000
+        if count == 1 or left_ms <= 0 or stop() or not best.text.strip():
+            return [best]
+        # The first one is verified again rather than written: its text is the draft.
+        others = engine.candidates(_within(replace(request, draft=best.text), left_ms), count, stop.is_set)
+        return [best, *others[1:]]
 
     try:
         return await session.scheduler.run(signal, work)
@@ -242,8 +243,11 @@ async def _ask_model(session: Session, scene: _Scene, signal: StopSignal) -> Fin
         raise Quiet("cancelled", "stopped before there was anything to show") from None
 
 
-def _requests(session: Session, scene: _Scene) -> list[CompletionRequest]:
-    """Greedy first; further candidates are sampled, when asked for."""
+def _within(request: CompletionRequest, deadline_ms: float | None) -> CompletionRequest:
+    return replace(request, params=replace(request.params, deadline_ms=deadline_ms))
+
+
+def _request(session: Session, scene: _Scene) -> CompletionRequest:
     settings = session.settings
     window: Window = completion_window(
         scene.place.before + scene.place.after,
@@ -252,11 +256,8 @@ def _requests(session: Session, scene: _Scene) -> list[CompletionRequest]:
         settings.context_suffix_characters,
         None if scene.lead else scene.tree,
     )
-    params = SamplingParams(
-        policy=settings.policy,  # type: ignore[arg-type]  # checked against the choices of the table
-        max_tokens=settings.completion_max_tokens,
-    )
-    greedy = CompletionRequest(
+    shown = session.shown.get(scene.ask.uri)
+    return CompletionRequest(
         prefix=window.prefix,
         suffix=window.suffix,
         path=session.relative_path(scene.ask.uri),
@@ -264,12 +265,13 @@ def _requests(session: Session, scene: _Scene) -> list[CompletionRequest]:
         snippets=session.context_for(
             scene.ask.uri, scene.snapshot.language_id, window.prefix, window.suffix, scene.ask.position.line
         ),
+        draft=shown.draft_for(scene.place.before, scene.place.after) if shown is not None else "",
         stop=StopRules(max_lines=settings.completion_max_lines if _is_multi_line(scene) else 1, stop_at_dedent=True),
-        params=params,
+        params=SamplingParams(
+            policy=settings.policy,  # type: ignore[arg-type]  # checked against the choices of the table
+            max_tokens=settings.completion_max_tokens,
+        ),
     )
-    count = settings.completion_candidates if scene.ask.is_invoked else 1
-    sampled = [replace(greedy, params=replace(params, temperature=0.8, seed=seed)) for seed in range(1, count)]
-    return [greedy, *sampled]
 
 
 def _is_multi_line(scene: _Scene) -> bool:

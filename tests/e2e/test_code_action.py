@@ -48,7 +48,7 @@ def _applied(text: str, edit: types.WorkspaceEdit | None, encoding: Any = "utf-1
     return text
 
 
-@pytest.mark.parametrize(("client", "encoding"), [("vscode", "utf-16"), ("neovim", "utf-8")])
+@pytest.mark.parametrize(("client", "encoding"), [("vscode", "utf-16"), ("neovim", "utf-8"), ("neovim-0.11", "utf-8")])
 async def test_a_refactoring_changes_what_it_should_and_nothing_else(
     tmp_path: Path, client: str, encoding: str
 ) -> None:
@@ -58,17 +58,17 @@ async def test_a_refactoring_changes_what_it_should_and_nothing_else(
         expected = CODE.replace("add(a, b):", "add(a: int, b: int) -> int:")
         assert _applied(CODE, action.edit, encoding) == expected
         assert action.edit is not None
-        if client == "vscode":
-            assert action.edit.document_changes is not None
-            document = action.edit.document_changes[0]
-            assert isinstance(document, types.TextDocumentEdit)
-            assert document.text_document.version == 3
+        assert action.edit.document_changes is not None
+        document = action.edit.document_changes[0]
+        assert isinstance(document, types.TextDocumentEdit)
+        assert document.text_document.version == 3
+        if client in ("vscode", "neovim"):
             assert all(isinstance(one, types.AnnotatedTextEdit) for one in document.edits)
             assert action.edit.change_annotations is not None
             assert {one.needs_confirmation for one in action.edit.change_annotations.values()} == {True}
         else:
             assert action.edit.change_annotations is None
-            assert action.edit.document_changes is None  # it does not announce them
+            assert not any(isinstance(one, types.AnnotatedTextEdit) for one in document.edits)
         assert editor.messages == []
 
 

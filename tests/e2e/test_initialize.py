@@ -22,7 +22,12 @@ ALL = types.Range(types.Position(0, 0), types.Position(2, 0))
 
 @pytest.mark.parametrize(
     ("client", "encoding", "has_completion"),
-    [("vscode", "utf-16", False), ("neovim", "utf-8", False), ("emacs", "utf-32", True)],
+    [
+        ("vscode", "utf-16", False),
+        ("neovim", "utf-8", False),
+        ("neovim-0.11", "utf-8", True),
+        ("emacs", "utf-32", True),
+    ],
 )
 async def test_what_is_announced(tmp_path: Path, client: str, encoding: str, has_completion: bool) -> None:
     async with running_server(tmp_path, ANSWER, client) as editor:

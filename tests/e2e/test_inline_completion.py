@@ -77,7 +77,6 @@ async def test_the_newest_request_of_a_document_wins(tmp_path: Path) -> None:
 async def test_an_answer_for_an_older_version_is_dropped_and_then_reused(editor: Editor) -> None:
     script = Script(completions=(PlannedCompletion("return a + b", after="    ", delay_s=0.4),))
     editor.plan(script)
-    await editor.configure({"completion": {"candidates": 1}})
     uri = editor.open(URI, CODE)
     request = editor.inline(uri, 1, 4, invoked=True)
     await asyncio.sleep(0.1)
@@ -131,13 +130,25 @@ async def test_a_visual_selection_sent_as_menu_entry_is_ignored(tmp_path: Path) 
 
 
 async def test_several_candidates_when_asked_for(editor: Editor) -> None:
-    editor.plan(ANSWER)
+    editor.plan(Script(completions=(PlannedCompletion("return a + b", others=("return a + b", "return b + a", "((")),)))
     assert await editor.inline_texts(editor.open("file:///w/b.py", CODE), 1, 4) == ["return a + b"]
-    assert len(editor.calls("complete")) == 1  # nobody asked
-    editor.record.unlink()
+    assert editor.calls("candidates") == []  # nobody asked
+    await editor.configure({"completion": {"candidates": 4}})
     uri = editor.open(URI, CODE)
-    assert await editor.inline_texts(uri, 1, 4, invoked=True) == ["return a + b"]  # equal ones are joined
-    assert [call["temperature"] for call in editor.calls("complete")] == [0.0, 0.8, 0.8]
+    # Equal ones are joined, and each passes the filters by itself.
+    assert await editor.inline_texts(uri, 1, 4, invoked=True) == ["return a + b", "return b + a"]
+    (call,) = editor.calls("candidates")
+    assert (call["count"], call["draft"]) == (4, "return a + b")
+
+
+async def test_what_was_shown_is_the_draft_after_a_deviation(editor: Editor) -> None:
+    editor.plan(ANSWER)
+    uri = editor.open(URI, CODE)
+    assert await editor.inline_texts(uri, 1, 4) == ["return a + b"]
+    place = types.Range(types.Position(1, 4), types.Position(1, 4))
+    editor.replace_range(uri, place, "return b")
+    await editor.inline_texts(uri, 1, 12)
+    assert [call["draft"] for call in editor.calls("complete")] == ["", " + b"]
 
 
 @pytest.mark.parametrize(
@@ -261,7 +272,6 @@ async def test_clients_without_inline_completion_get_marked_menu_entries(tmp_pat
 
 async def test_a_hundred_documents_and_a_flood_of_changes(editor: Editor) -> None:
     editor.plan(ANSWER)
-    await editor.configure({"completion": {"candidates": 1}})
     uris = [editor.open(f"file:///w/f{number}.py", CODE) for number in range(100)]
     place = types.Range(types.Position(1, 4), types.Position(1, 4))
     for _ in range(10):

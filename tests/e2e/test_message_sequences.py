@@ -20,7 +20,7 @@ from tests.support.lsp_client import Editor, running_server
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio]
 CONFIGURATION = {
     "context": {"prefixCharacters": 100_000, "suffixCharacters": 100_000},
-    "completion": {"debounceMs": 1, "debounceMaxMs": 1, "candidates": 1},
+    "completion": {"debounceMs": 1, "debounceMaxMs": 1},
 }
 PLAN = Script(completions=(PlannedCompletion("x = 1", delay_s=0.01),), edits=(PlannedEdit("a", "b", delay_s=0.02),))
 NUM_DOCUMENTS = 3

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
 from lsprotocol import types
 
 from seedls.session import ClientAbilities, Session, ShownCompletion
 from seedls.text_edits import EditAbilities
+from tests.seedls.texts import texts
 from tests.support.fake_engine import FakeEngine, Script
 from tests.support.lsp_client import capabilities_of
 
@@ -16,7 +18,10 @@ def _session() -> Session:
 def test_what_three_editors_can_do() -> None:
     vscode, neovim, emacs = (ClientAbilities.of(capabilities_of(name)) for name in ("vscode", "neovim", "emacs"))
     assert vscode.edit == EditAbilities(document_changes=True, change_annotations=True)
-    assert neovim.edit == EditAbilities()
+    assert neovim.edit == EditAbilities(document_changes=True, change_annotations=True)
+    older = ClientAbilities.of(capabilities_of("neovim-0.11"))
+    assert older.edit == EditAbilities(document_changes=True)
+    assert (older.inline_completion, older.shows_disabled, older.creates_files) == (False, False, True)
     assert emacs.edit == EditAbilities(document_changes=True)
     assert (vscode.resolves_edit, neovim.resolves_edit, emacs.resolves_edit) == (True, True, False)
     assert (vscode.registers_configuration, neovim.registers_configuration) == (True, False)
@@ -73,6 +78,35 @@ def test_the_model_sees_no_path_outside_the_workspace(uri: str, relative: str) -
 )
 def test_secrets_are_excluded_by_default(path: str, excluded: bool) -> None:
     assert _session().is_excluded(f"file://{path}") is excluded
+
+
+@pytest.mark.parametrize(
+    ("typed", "draft"),
+    [
+        ("", "max(words, key=len)"),
+        ("max(", "words, key=len)"),
+        ("min(", "words, key=len)"),  # behind the bracket that both have
+        ("sorted(words, ", "key=len)"),
+        ("other", "(words, key=len)"),
+        ("max(words, key=len) + 1", ""),
+    ],
+)
+def test_the_draft_after_a_deviation(typed: str, draft: str) -> None:
+    shown = ShownCompletion("x = ", "\n", "max(words, key=len)", "id")
+    assert shown.draft_for("x = " + typed, "\n") == draft
+    assert shown.draft_for("x = " + typed, ")\n") == ""
+
+
+def test_the_draft_after_deleting_and_elsewhere() -> None:
+    shown = ShownCompletion("x = ", "\n", "max(words)", "id")
+    assert shown.draft_for("x", "\n") == " = max(words)"
+    assert shown.draft_for("y = ", "\n") == ""
+
+
+@given(texts, texts, texts)
+def test_any_draft_comes_from_what_was_shown(before: str, text: str, now: str) -> None:
+    draft = ShownCompletion(before, "", text, "id").draft_for(now, "")
+    assert draft in before + text
 
 
 def test_trees_are_kept_for_a_document_and_forgotten_with_it() -> None:

@@ -35,6 +35,8 @@ class PlannedCompletion:
     text: str
     after: str = ""
     confidence: float = 0.9
+    others: tuple[str, ...] = ()
+    """Texts of further candidates."""
     token_ends: tuple[int, ...] = ()
     token_probs: tuple[float, ...] = ()
     finish_reason: Any = "end"
@@ -128,6 +130,7 @@ class FakeEngine:
         call["temperature"] = request.params.temperature
         call["policy"] = request.params.policy
         call["deadline_ms"] = request.params.deadline_ms
+        call["draft"] = request.draft
         call["snippets"] = [[snippet.path, snippet.text] for snippet in request.snippets]
         if planned is None:
             self._record(call)
@@ -143,6 +146,12 @@ class FakeEngine:
             planned.token_ends,
             planned.token_probs,
         )
+
+    def candidates(self, request: CompletionRequest, count: int, should_stop: ShouldStop) -> list[CompletionResult]:
+        planned = _first(self.script.completions, lambda one: request.prefix.endswith(one.after))
+        self._record({"call": "candidates", "count": count, "draft": request.draft})
+        texts = () if planned is None else (planned.text, *planned.others)[:count]
+        return [CompletionResult(text, "end", 3, 1, 0.9) for text in texts]
 
     def edit(self, request: EditRequest, should_stop: ShouldStop) -> Iterator[EditStep]:
         planned = _first(self.script.edits, lambda one: one.instruction in request.instruction)
