@@ -11,6 +11,7 @@ import symtable
 import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 _IMPLICIT = frozenset(
     {*dir(builtins), "__file__", "__name__", "__doc__", "__package__", "__spec__", "__loader__", "__path__"}
@@ -34,7 +35,17 @@ TYPING_NAMES = {name: module for module, names in _TYPING_MODULES.items() for na
 
 
 def parse_module(text: str) -> ast.Module | None:
-    """The syntax tree, or None for what does not compile."""
+    """The syntax tree, or None for what does not compile. Shared by all who ask about this text: not to be changed."""
+    return _parsed(text)
+
+
+# Of the text before and after an edit, which several checks ask about; the one after is the next edit's before.
+@lru_cache(maxsize=2)
+def _parsed(text: str) -> ast.Module | None:
+    return _parse(text)
+
+
+def _parse(text: str) -> ast.Module | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # invalid escapes in the user's code are not ours to report
         try:
@@ -45,6 +56,7 @@ def parse_module(text: str) -> ast.Module | None:
     return module
 
 
+@lru_cache(maxsize=2)
 def unknown_names(text: str) -> frozenset[str] | None:
     """Names that are read but bound nowhere they could be seen: no builtin, import, global or enclosing scope.
 
@@ -73,6 +85,7 @@ def unknown_names(text: str) -> frozenset[str] | None:
     return frozenset(read - known)
 
 
+@lru_cache(maxsize=2)
 def defined_names(text: str) -> frozenset[str] | None:
     """Dotted names of functions and classes that other code can reach, and of names assigned at module level."""
     module = parse_module(text)
@@ -111,6 +124,7 @@ class Signature:
         return int({**self.positional, **self.keyword}.get(name, -1))
 
 
+@lru_cache(maxsize=2)
 def signatures(text: str) -> dict[str, Signature] | None:
     """Dotted name -> signature of the functions that other code can reach; None for what does not compile."""
     module = parse_module(text)
@@ -122,7 +136,7 @@ def code_without_annotations(text: str) -> str | None:
 
     In a class body an annotation makes a field of a plain assignment, so there it counts; its type does not.
     """
-    module = parse_module(text)
+    module = _parse(text)
     return None if module is None else code_without_docstrings(ast.unparse(_Unannotated().visit(module)))
 
 
@@ -197,7 +211,7 @@ def _place_of_imports(module: ast.Module) -> tuple[int, list[str], list[str]]:
 
 def code_without_docstrings(text: str) -> str | None:
     """The syntax tree as text, without docstrings, comments, layout; equal for two texts that run the same."""
-    module = parse_module(text)
+    module = _parse(text)
     if module is None:
         return None
     for node in ast.walk(module):
