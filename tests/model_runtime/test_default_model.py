@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from model_runtime import CompletionRequest, EditRequest, Runtime, RuntimeConfig, SamplingParams, StopRules
+from model_runtime import Cancelled, CompletionRequest, EditRequest, Runtime, RuntimeConfig, SamplingParams, StopRules
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 
@@ -76,6 +77,36 @@ def test_typing_on_reads_only_what_is_new(runtime: Runtime) -> None:
     runtime.complete(asked)
     again = runtime.complete(replace(asked, prefix=asked.prefix + "self."))
     assert again.timings.prompt_tokens - again.timings.cached_tokens <= 6
+
+
+def test_the_answer_is_the_same_to_the_last_bit_behind_any_history(runtime: Runtime) -> None:
+    """8-bit activations would turn any other order of sums into another probability."""
+    document = STACK.replace("|", "self.items.append(item)") * 3
+    cuts = [len(document) // 2, len(document) - 120, len(document) - 119]
+    requests = [
+        replace(hole("|"), prefix=document[:cut], suffix=document[cut:], params=SamplingParams(max_tokens=6))
+        for cut in cuts
+    ]
+
+    def answers() -> list[tuple[str, tuple[float, ...]]]:
+        results = [runtime.complete(each) for each in requests]
+        return [(each.text, each.token_probs) for each in results]
+
+    kept, runtime.switches = runtime.switches, replace(runtime.switches, prefix_cache=False)
+    fresh = answers()
+    runtime.switches = kept
+    assert answers() == fresh
+    stops = iter([False, False, True])
+    with contextlib.suppress(Cancelled):
+        runtime.complete(replace(requests[0], prefix="# another beginning\n" + requests[0].prefix), lambda: next(stops))
+    assert answers() == fresh  # the first comes back from the store, cut where it was cut
+    assert runtime.complete(requests[0]).timings.cached_tokens >= 64
+
+
+def test_a_half_typed_name_is_completed(runtime: Runtime) -> None:
+    text = "def factorial(number):\n    if number == 0:\n        return 1\n    return number * fact|\n"
+    result = runtime.complete(hole(text))
+    assert result.text.replace(" ", "").startswith("orial(number-1)")
 
 
 def test_an_edit_costs_less_than_a_forward_a_token(runtime: Runtime) -> None:
