@@ -8,10 +8,10 @@ get CPU tensors under Hugging Face names, in the type they are stored in.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from model_runtime.config import ModelConfig
 from model_runtime.errors import (
@@ -21,6 +21,9 @@ from model_runtime.errors import (
     CheckpointMissing,
     CheckpointUnsafe,
 )
+from model_runtime.families.config import FamilyConfig, read_family_config
+from model_runtime.families.names import family_shapes, linear_names, weight_names
+from model_runtime.families.recognise import FAMILY_KEY, recognise
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+RECORD_FILE = "seedls.json"
+"""Written by a conversion; where it lies, the checkpoint was made here."""
 
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 # The 8-byte header length comes first in safetensors; 100 MB is the format's own limit.
@@ -54,14 +59,22 @@ class TensorSource(Protocol):
 class Checkpoint:
     """An open checkpoint; use as a context manager. Tensors read from it stay valid after it closes."""
 
-    def __init__(self, path: Path, config: ModelConfig, source: TensorSource) -> None:
+    def __init__(
+        self, path: Path, config: ModelConfig, source: TensorSource, family: FamilyConfig | None = None
+    ) -> None:
         self.path = path
         self.config = config
+        self.family = family
+        """What the family table says of it; None for the default model's own network."""
         self._source = source
 
     def names(self) -> list[str]:
         """Tensor names, sorted."""
         return sorted(self._source.shapes)
+
+    def has(self, name: str) -> bool:
+        """True if there is a tensor of that name."""
+        return name in self._source.shapes
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of one tensor, without reading it."""
@@ -83,9 +96,14 @@ class Checkpoint:
         found = dict(self._source.shapes)
         if self.config.num_layers > len(found):  # checked first: a damaged count could be billions
             raise CheckpointMismatch(f"{self.path}: {self.config.num_layers} layers do not fit {len(found)} tensors")
-        expected = expected_shapes(self.config)
-        if self.config.tie_word_embeddings and found.get("lm_head.weight") == expected["model.embed_tokens.weight"]:
-            del found["lm_head.weight"]  # some exporters store the tied tensor twice
+        if self.family is not None:
+            expected, head = stored_family_shapes(self.family), f"{weight_names(self.family).head}.weight"
+        else:
+            expected, head = expected_shapes(self.config), "lm_head.weight"
+        if self.config.tie_word_embeddings and found.get(head) == (self.config.vocab_size, self.config.hidden_size):
+            del found[head]  # some exporters store the tied tensor twice
+        for name in [name for name in found if name.endswith("rotary_emb.inv_freq")]:
+            del found[name]  # a table older exporters kept; it follows from the configuration
         for name in sorted(expected.keys() - found.keys()):
             raise CheckpointMismatch(f"{self.path}: tensor {name!r} is missing")
         for name in sorted(found.keys() - expected.keys()):
@@ -122,9 +140,41 @@ def open_checkpoint(path: Path) -> Checkpoint:
         refuse_unsafe(path)
         if is_gguf(path):
             return _open_gguf(path)
-        return Checkpoint(path, read_config(path.parent), SafetensorsFiles({path: None}))
-    files = _weight_files(path)
-    return Checkpoint(path, read_config(path), SafetensorsFiles(files))
+        return _open_safetensors(path, path.parent, {path: None})
+    return _open_safetensors(path, path, _weight_files(path))
+
+
+def _open_safetensors(path: Path, folder: Path, files: Mapping[Path, list[str] | None]) -> Checkpoint:
+    family = read_family(folder)
+    config = family.shape if family is not None else read_config(folder)
+    return Checkpoint(path, config, SafetensorsFiles(files), family)
+
+
+def read_family(folder: Path) -> FamilyConfig | None:
+    """What the family table says of a folder; None for a plain Qwen2, which has a network of its own."""
+    raw = _read_json(folder / CONFIG_FILE)
+    if raw.get("model_type") == "qwen2" and FAMILY_KEY not in raw and (folder / RECORD_FILE).is_file():
+        return None  # converted here: no other family can be meant, and the vocabulary need not be read to know
+    family = recognise(raw, special_token_names(folder), folder.resolve().name)
+    return None if family.name == "qwen2" else read_family_config(raw, family)
+
+
+def special_token_names(folder: Path) -> set[str]:
+    """Names of the added tokens of a published vocabulary, from the smallest file that lists them."""
+    names: set[str] = set()
+    if (folder / "added_tokens.json").is_file():
+        names |= set(_read_json(folder / "added_tokens.json"))
+    if (folder / "tokenizer_config.json").is_file():
+        decoder = _read_json(folder / "tokenizer_config.json").get("added_tokens_decoder")
+        names |= _contents(decoder.values() if isinstance(decoder, dict) else ())
+    if not names and (folder / "tokenizer.json").is_file():
+        added = _read_json(folder / "tokenizer.json").get("added_tokens")
+        names |= _contents(added if isinstance(added, list) else ())
+    return names
+
+
+def _contents(tokens: Iterable[Any]) -> set[str]:
+    return {str(each.get("content")) for each in tokens if isinstance(each, dict)}
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -160,6 +210,19 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
             shapes[f"{layer}self_attn.{projection}.weight"] = (width, hidden)
             if config.attention_bias:
                 shapes[f"{layer}self_attn.{projection}.bias"] = (width,)
+    return shapes
+
+
+def stored_family_shapes(config: FamilyConfig) -> dict[str, tuple[int, ...]]:
+    """Every tensor a family's checkpoint has on disk: its linears as values and scales where it is quantised."""
+    shapes = family_shapes(config)
+    if config.quantization is not None:
+        from model_runtime.quantization import can_pack, stored_shapes
+
+        bits: Literal[4, 8] = 8 if config.quantization.bits == 8 else 4
+        for name in linear_names(config):
+            if can_pack(shapes[name], bits):
+                shapes |= stored_shapes(name, shapes.pop(name), bits)
     return shapes
 
 

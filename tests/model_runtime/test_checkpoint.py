@@ -92,9 +92,9 @@ def test_unreadable_config(tiny: Path, text: str) -> None:
 
 
 def test_unknown_architecture(tiny: Path) -> None:
-    raw = json.loads((tiny / "config.json").read_text()) | {"model_type": "llama"}
+    raw = json.loads((tiny / "config.json").read_text()) | {"model_type": "mamba"}
     (tiny / "config.json").write_text(json.dumps(raw))
-    with pytest.raises(CheckpointMismatch, match="'llama'"):
+    with pytest.raises(CheckpointMismatch, match="'mamba'"):
         open_checkpoint(tiny)
 
 

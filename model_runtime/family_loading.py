@@ -1,0 +1,158 @@
+"""From a published checkpoint of any family to its network on a device, tensor by tensor.
+
+Each weight is read, put into the precision asked for in slices of rows, moved and forgotten: the file's bytes are never
+all in memory. It does not know prompts or decoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from model_runtime.checkpoint import Checkpoint
+from model_runtime.config import RuntimeConfig
+from model_runtime.errors import CheckpointMismatch, OutOfMemory, RequestError
+from model_runtime.families.config import FamilyConfig
+from model_runtime.kernels.formats import Int4Weight, Int8Weight
+from model_runtime.layers.linear import FloatLinear, Int8Linear, Linear
+from model_runtime.loading import LoadProgress, Placement, choose_placement
+from model_runtime.memory import PRECISIONS, available_bytes, check_memory, memory_need
+from model_runtime.models.decoder import Decoder
+from model_runtime.quantization import (
+    ROWS_AT_ONCE,
+    SCALES,
+    VALUES,
+    Bits,
+    PackedLinear,
+    can_pack,
+    expanded,
+    from_stored,
+    joined,
+    quantized,
+    row_slices,
+)
+
+_BITS_OF: dict[str, Bits] = {"int8": 8, "int4": 4}
+
+
+def choose_family_placement(config: RuntimeConfig, family_config: FamilyConfig, available: int | None) -> Placement:
+    """Device and precision; `auto` takes the finest precision that fits into `available` bytes."""
+    packed = str(config.precision) in _BITS_OF
+    base = choose_placement(RuntimeConfig(device=config.device, precision="auto" if packed else config.precision))
+    if packed:
+        precision = str(config.precision)
+    elif config.precision != "auto":
+        return base
+    else:
+        choices = ("bfloat16", "int8", "int4") if base.device.type == "cuda" else ("int8", "int4")
+        if family_config.quantization is not None:
+            choices = ("int8", "int4") if family_config.quantization.bits == 8 else ("int4", "int4")
+        on_cpu = base.device.type == "cpu"
+        needs = [memory_need(family_config, each, config.cache_tokens, on_cpu=on_cpu) for each in choices]
+        fitting = [need.precision for need in needs if available is None or need.total <= available]
+        precision = fitting[0] if fitting else choices[-1]
+    return Placement(base.device, precision)
+
+
+def load_family_network(
+    checkpoint: Checkpoint, config: RuntimeConfig, progress: LoadProgress | None = None
+) -> tuple[Decoder, Placement]:
+    """CheckpointMismatch if tensors are not as configured, OutOfMemory with the figure before anything is read."""
+    family_config = checkpoint.family
+    if family_config is None:
+        raise CheckpointMismatch(f"{checkpoint.path} is not a checkpoint of the family table")
+    checkpoint.verify_shapes()
+    device = choose_placement(RuntimeConfig(device=config.device)).device
+    available = available_bytes(device)
+    placement = choose_family_placement(config, family_config, available)
+    if placement.precision not in PRECISIONS:
+        raise RequestError(f"unknown precision {placement.precision!r} (use {', '.join(PRECISIONS)})")
+    name, on_cpu = checkpoint.path.name, device.type == "cpu"
+    need = check_memory(name, family_config, placement.precision, config.cache_tokens, available, on_cpu=on_cpu)
+    reader = WeightReader(checkpoint, placement, progress)
+    try:
+        network = Decoder(
+            family_config,
+            reader.read,
+            reader.read_linear,
+            num_positions=min(config.cache_tokens, family_config.shape.max_position),
+            dtype=placement.dtype,
+            device=placement.device,
+        )
+    except torch.cuda.OutOfMemoryError:
+        raise OutOfMemory(f"{name} in {placement.precision} needs {need.total / 1e9:.1f} GB on {device}") from None
+    return network, placement
+
+
+class WeightReader:
+    """Reads weights of one checkpoint as layers of one placement."""
+
+    def __init__(self, checkpoint: Checkpoint, placement: Placement, progress: LoadProgress | None = None) -> None:
+        assert checkpoint.family is not None
+        self._checkpoint = checkpoint
+        self._placement = placement
+        self._progress = progress
+        self._num_read = 0
+        self._num_tensors = max(1, len(checkpoint.names()))
+        self._quantization = checkpoint.family.quantization
+
+    def read(self, name: str) -> Tensor:
+        """One tensor as it is stored; a copy, or the view would keep the whole file counted as our memory."""
+        self._count()
+        return self._checkpoint.read(name).clone()
+
+    def read_linear(self, names: tuple[str, ...], has_bias: bool) -> Linear:
+        """Matrices of these names, multiplied as one."""
+        device, dtype, precision = self._placement.device, self._placement.dtype, self._placement.precision
+        bias = torch.cat([self.read(f"{name}.bias") for name in names]).to(device) if has_bias else None
+        weights = [f"{name}.weight" for name in names]
+        bits = _BITS_OF.get(precision)
+        if precision == "int8" and device.type == "cpu":
+            return Int8Linear(torch.cat([self._whole(name) for name in weights]), bias)
+        if bits is not None and all(
+            self._is_packed(name) or can_pack(self._checkpoint.shape(name), bits) for name in weights
+        ):
+            packed = [self._packed(name, bits) for name in weights]
+            if len({type(each) for each in packed}) == 1:
+                return PackedLinear(joined(packed), bias, dtype)
+        matrix = torch.cat([part.to(device, dtype) for name in weights for part in self._slices(name)])
+        return FloatLinear(matrix, None if bias is None else bias.to(dtype))
+
+    def _packed(self, name: str, bits: Bits) -> Int4Weight | Int8Weight:
+        device, dtype = self._placement.device, self._placement.dtype
+        if self._is_packed(name):
+            stored_weight = self._stored(name)
+            if (4 if isinstance(stored_weight, Int4Weight) else 8) == bits:
+                return stored_weight
+        return quantized(self._slices(name), bits, dtype, device)
+
+    def _slices(self, name: str) -> Iterator[Tensor]:
+        """Rows of a matrix, ROWS_AT_ONCE at a time."""
+        if self._is_packed(name):
+            for part in row_slices(self._stored(name)):
+                yield expanded(part)
+            return
+        self._count()
+        num_rows = self._checkpoint.shape(name)[0]
+        for start in range(0, num_rows, ROWS_AT_ONCE):
+            yield self._checkpoint.read_rows(name, start, min(start + ROWS_AT_ONCE, num_rows))
+
+    def _whole(self, name: str) -> Tensor:
+        return torch.cat(list(self._slices(name)))
+
+    def _stored(self, name: str) -> Int4Weight | Int8Weight:
+        assert self._quantization is not None
+        bits: Bits = 8 if self._quantization.bits == 8 else 4
+        values, scales = self.read(name + VALUES), self.read(name + SCALES)
+        device = self._placement.device
+        return from_stored(values.to(device), scales.to(device), bits, self._placement.dtype)
+
+    def _is_packed(self, name: str) -> bool:
+        return self._quantization is not None and self._checkpoint.has(name + VALUES)
+
+    def _count(self) -> None:
+        self._num_read += 1
+        if self._progress is not None and self._num_read % 12 == 0:
+            self._progress("Loading weights", min(1.0, self._num_read / self._num_tensors))
