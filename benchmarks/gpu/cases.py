@@ -95,6 +95,15 @@ class CaseBuilder:
         found.append(self.linear("dense", "gate_up", 2 * shape.width, shape.hidden, rank=16))
         return [*found, self.head("dense"), self.head("int8"), self.canvas()]
 
+    def of_step(self) -> list[Case]:
+        """The operations of a dense step, once each."""
+        wanted = ("rms_norm", "swiglu", "qkv_rope_write", "block_attention", "linear_dense", "head_argmax")
+        return [
+            case
+            for case in self.all()
+            if case.operation in wanted and "adapter" not in case.detail and case.detail != "int8"
+        ]
+
     def rms_norm(self) -> Case:
         size = (self.rows, self.shape.hidden)
         sets = [(self.random(*size), self.random(size[1]), 1e-6, self.random(*size)) for _ in range(self.sets)]

@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.gpu.variants import Variant, variants
 from model_runtime.kernels.launch import SOURCE_FOLDER
 
-ARCHITECTURES = (80, 86, 89, 90)
+ARCHITECTURES = (80, 86, 89, 90, 100, 120)
 START, END = "<!-- compile report: generated, do not edit -->", "<!-- end of compile report -->"
 
 

@@ -1,204 +1,105 @@
-"""Check and time every kernel on this machine's GPU; write results as JSON and Markdown.
+"""Everything there is to measure on a GPU, in stages, most telling first; results are on disk after each.
 
-    python -m benchmarks.gpu.run --out results                 tests, kernel table, whole-step table
-    python -m benchmarks.gpu.run --out results --shape 1.5b --rows 1,8,32 --context 8192
-    python -m benchmarks.gpu.run --out results --emulate       rehearsal on a CPU: same calls, checks only, no times
+    python -m benchmarks.gpu.run --out results                        all stages, in at most --budget seconds
+    python -m benchmarks.gpu.run --out results --budget 500           again: goes on with the stages that are missing
+    python -m benchmarks.gpu.run --out results --stages step,kernels --shape 1.5b
+    python -m benchmarks.gpu.run --out results --emulate --shape tiny --rows 1,9 --context 300 --model FOLDER
 
-Needs torch and CuPy and no network. Times are medians of captured graphs; the floor is the least bytes an operation
-must move over this card's own measured copy bandwidth. Exits with 1 when a kernel differs from its reference.
+    facts      card, driver, versions, copy bandwidth      checks     every kernel right, once
+    step       a denoising step: floor, replay, host       breakdown  what each operation takes of it
+    same       greedy text with kernels on and off         decoding   tokens/s by policy, ratio to one at a time
+    latency    warm p50 and p95 while typing               off        decoding with kernels off
+    peer       `transformers` on the same weights          kernels    floor, time and ratio of every operation
+    tests      the tests marked gpu
+
+Needs torch and CuPy and no network; stages that need an installed model say so and are skipped without one. Times are
+medians; the floor is the least bytes moved over this card's own measured copy bandwidth. With --emulate everything runs
+on the CPU through the emulation of the CUDA sources: a rehearsal, without a time of the device. Exits with 1 when a
+kernel differs from its reference or a stage failed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from benchmarks.gpu.cases import SHAPES, Case, CaseBuilder
-from benchmarks.gpu.step import RandomDecoder
-from benchmarks.gpu.timing import copy_bandwidth, time_captured
-from model_runtime.kernels import Kernels, load_kernels
+from benchmarks.gpu.report import Results
+from benchmarks.gpu.stages import STAGES, Bench
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the kernel table. Times are None in a rehearsal."""
-
-    operation: str
-    detail: str
-    rows: int
-    error: float
-    is_right: bool
-    megabytes: float
-    floor_us: float | None = None
-    kernel_us: float | None = None
-    torch_us: float | None = None
-
-    @property
-    def ratio(self) -> float | None:
-        """Measured time over the floor."""
-        return self.kernel_us / self.floor_us if self.kernel_us and self.floor_us else None
-
-
-def relative_error(actual: object, expected: object) -> float:
-    """Largest relative 2-norm error over the results of an operation."""
-    if isinstance(actual, tuple) and isinstance(expected, tuple):
-        return max(relative_error(a, e) for a, e in zip(actual, expected, strict=True))
-    assert isinstance(actual, torch.Tensor)
-    assert isinstance(expected, torch.Tensor)
-    if not bool(torch.isfinite(actual.float()).all()):
-        return float("inf")
-    difference = (actual.double() - expected.double()).norm()
-    return float(difference / expected.double().norm().clamp_min(1e-30))
-
-
-def measure(case: Case, kernels: Kernels, plain: Kernels, rows: int, bandwidth: float | None) -> Row:
-    """Check a case on its first inputs, then time it over all of them."""
-    first = case.input_sets[0]
-    error = relative_error(case.run(kernels, first), case.run(plain, first))
-    row = Row(case.operation, case.detail, rows, error, error <= case.tolerance, case.num_bytes / 1e6)
-    if bandwidth is None:
-        return row
-    kernel = time_captured([lambda given=given: case.run(kernels, given) for given in case.input_sets])
-    times = {"floor_us": case.num_bytes / bandwidth * 1e6, "kernel_us": kernel.median, "torch_us": time_plain(case)}
-    return Row(**{**asdict(row), **times})
-
-
-def time_plain(case: Case) -> float | None:
-    """The same layer by torch's own kernels, where torch has one of the same kind."""
-    if case.operation != "linear_dense":
-        return None
-    calls = [lambda given=given: torch.nn.functional.linear(given[0], given[1]) for given in case.input_sets]
-    return time_captured(calls).median
-
-
-def show(value: float | None, digits: int = 1) -> str:
-    """A table cell."""
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def kernel_table(rows: list[Row]) -> str:
-    """Markdown."""
-    lines = [
-        "| operation | detail | rows | MB | floor us | kernel us | ratio | torch us | error | right |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        times = f"{show(row.floor_us, 2)} | {show(row.kernel_us, 2)} | {show(row.ratio)} | {show(row.torch_us, 2)}"
-        lines.append(
-            f"| {row.operation} | {row.detail} | {row.rows} | {row.megabytes:.2f} | {times} | {row.error:.1e} | "
-            f"{'yes' if row.is_right else 'NO'} |"
-        )
-    return "\n".join(lines)
-
-
-def step_rows(
-    options: argparse.Namespace, kernels: Kernels, bandwidth: float | None, device: torch.device
-) -> list[dict]:
-    """A whole denoising step at each number of rows: time, floor, and steps a second."""
-    found = []
-    for kind in ("dense", "int8"):
-        for rows in options.rows:
-            decoder = RandomDecoder(SHAPES[options.shape], kind, options.dtype, rows, options.context, device)
-            result = decoder.step(kernels)
-            entry = {
-                "weights": kind,
-                "rows": rows,
-                "megabytes": decoder.num_bytes() / 1e6,
-                "floor_us": None,
-                "step_us": None,
-            }
-            entry["is_finite"] = bool(torch.isfinite(result.probabilities).all())
-            if bandwidth is not None:
-                entry["floor_us"] = decoder.num_bytes() / bandwidth * 1e6
-                entry["step_us"] = time_captured([lambda decoder=decoder: decoder.step(kernels)]).median
-            found.append(entry)
-    return found
-
-
-def step_table(steps: list[dict]) -> str:
-    """Markdown."""
-    lines = ["| weights | rows | MB | floor us | step us | ratio | steps/s |", "|---|---|---|---|---|---|---|"]
-    for step in steps:
-        floor, measured = step["floor_us"], step["step_us"]
-        ratio, rate = (measured / floor, 1e6 / measured) if measured else (None, None)
-        times = f"{show(floor)} | {show(measured)} | {show(ratio, 2)} | {show(rate, 0)}"
-        lines.append(f"| {step['weights']} | {step['rows']} | {step['megabytes']:.1f} | {times} |")
-    return "\n".join(lines)
-
-
-def run_tests() -> str:
-    """The kernel tests marked gpu; returns pytest's last line."""
-    command = [sys.executable, "-m", "pytest", "tests/kernels", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = result.stdout.strip().splitlines()
-    return lines[-1] if lines else f"pytest ended with {result.returncode}: {result.stderr.strip()[-200:]}"
-
-
-def parse_options() -> argparse.Namespace:
+def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for kernels.json and kernels.md")
-    parser.add_argument("--shape", choices=SHAPES, default="0.5b")
-    parser.add_argument("--rows", type=lambda text: [int(part) for part in text.split(",")], default=[1, 8, 16, 32])
+    parser.add_argument("--out", type=Path, required=True, help="folder for results.json and results.md")
+    parser.add_argument("--stages", default=",".join(STAGES), help="which, in this order (default: all)")
+    parser.add_argument("--budget", type=float, default=540, metavar="S", help="start no stage after this many seconds")
+    parser.add_argument("--again", action="store_true", help="also run stages that are done")
+    parser.add_argument("--shape", default="0.5b", help="of random weights: 0.5b, 1.5b, tiny")
+    parser.add_argument("--rows", type=numbers, default=[1, 8, 16, 32, 64], help="rows of a step")
     parser.add_argument("--context", type=int, default=2048, help="tokens already in the cache")
     parser.add_argument("--dtype", choices=["bfloat16", "float16"], default="bfloat16")
-    parser.add_argument("--skip-tests", action="store_true")
-    parser.add_argument("--emulate", action="store_true", help="CPU emulation: checks only, no times")
-    options = parser.parse_args()
-    options.dtype = getattr(torch, options.dtype)
+    parser.add_argument("--model", default="coder-0.5b", help="installed model or checkpoint folder")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions of the decoding cases")
+    parser.add_argument("--cases", type=int, help="at most so many decoding cases")
+    parser.add_argument("--emulate", action="store_true", help="rehearse on the CPU: checks only, no times")
+    options = parser.parse_args(arguments)
+    options.stages = [name for name in options.stages.split(",") if name]
+    unknown = sorted(set(options.stages) - set(STAGES))
+    if unknown:
+        parser.error(f"unknown stage {unknown[0]!r} (known: {', '.join(STAGES)})")
     return options
 
 
-def main() -> int:
-    options = parse_options()
-    plain = Kernels(None, "reference")
-    if options.emulate:
-        from tests.cuda_emulation.backend import EmulationBackend
+def numbers(text: str) -> list[int]:
+    """`1,8,16`."""
+    return [int(part) for part in text.split(",")]
 
-        device, bandwidth, name = torch.device("cpu"), None, "CPU emulation: no times"
-        kernels, tests = Kernels(EmulationBackend(), name), "not run"
-    else:
-        kernels = load_kernels("cuda", options.dtype)
-        if not kernels.are_active:
-            print(f"no kernel can run here: {kernels.reason}", file=sys.stderr)
-            return 1
-        device, name = torch.device("cuda", torch.cuda.current_device()), kernels.reason
-        tests = "skipped" if options.skip_tests else run_tests()
-        bandwidth = copy_bandwidth(device)
 
-    rows = []
-    for num_rows in options.rows:
-        sets = 1 if options.emulate else 8
-        builder = CaseBuilder(SHAPES[options.shape], options.dtype, num_rows, options.context, device, sets)
-        rows += [measure(case, kernels, plain, num_rows, bandwidth) for case in builder.all()]
-    steps = step_rows(options, kernels, bandwidth, device)
+def run_stages(
+    names: list[str],
+    stages: dict[str, Callable[[Any], Any]],
+    bench: Any,
+    results: Results,
+    deadline: float,
+    again: bool,
+) -> list[str]:
+    """Run what is missing until the deadline (`time.monotonic`); returns the stages that failed, with their reasons."""
+    failed = []
+    for name in names:
+        if name in results.stages and not again and "failed" not in results.stages[name]:
+            continue
+        if time.monotonic() >= deadline:
+            print(f"no time left for {name}", flush=True)
+            continue
+        started = time.monotonic()
+        try:
+            results.add(name, stages[name](bench))
+        except Exception as error:  # the next stage may still tell something
+            traceback.print_exc()
+            failed.append(f"{name}: {error}")
+            results.add(name, {"failed": f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"})
+        print(f"{name}: {time.monotonic() - started:.1f} s", flush=True)
+    return failed
 
-    facts = {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "device": name,
-        "torch": torch.__version__,
-        "shape": options.shape,
-        "dtype": str(options.dtype),
-        "context": options.context,
-        "copy_gigabytes_per_second": None if bandwidth is None else bandwidth / 1e9,
-        "tests": tests,
-        "fallbacks": kernels.describe(),
-        "command": " ".join(["python", "-m", "benchmarks.gpu.run", *sys.argv[1:]]),
-    }
-    options.out.mkdir(parents=True, exist_ok=True)
-    results = {**facts, "kernels": [{**asdict(row), "ratio": row.ratio} for row in rows], "steps": steps}
-    (options.out / "kernels.json").write_text(json.dumps(results, indent=1) + "\n")
-    report = "\n".join(f"- {key}: {value}" for key, value in facts.items())
-    report += f"\n\n{kernel_table(rows)}\n\n## One denoising step\n\n{step_table(steps)}\n"
-    (options.out / "kernels.md").write_text(report)
-    print(report)
-    return 0 if all(row.is_right for row in rows) and all(step["is_finite"] for step in steps) else 1
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 when every stage that ran is right."""
+    started = time.monotonic()
+    options = parse_options(arguments)
+    results = Results(options.out)
+    bench = Bench.of(options)
+    if bench is None:
+        return 1
+    failed = run_stages(options.stages, STAGES, bench, results, started + options.budget, options.again)
+    print(results.markdown())
+    for line in [*failed, *bench.wrong]:
+        print(f"WRONG: {line}", file=sys.stderr)
+    return 1 if failed or bench.wrong else 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -44,6 +45,18 @@ def time_captured(calls: list[Callable[[], object]], repeats: int = 30) -> Measu
         end.synchronize()
         samples.append(start.elapsed_time(end) * 1000 / len(calls))
     return Measurement(statistics.median(samples), min(samples), max(samples))
+
+
+def time_wall(call: Callable[[], object], repeats: int = 30) -> float:
+    """Median microseconds of a call on the host's clock; the call itself waits for its result."""
+    for _ in range(5):
+        call()
+    samples = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        call()
+        samples.append((time.perf_counter() - started) * 1e6)
+    return statistics.median(samples)
 
 
 def copy_bandwidth(device: torch.device) -> float:

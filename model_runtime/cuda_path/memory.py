@@ -63,6 +63,10 @@ class RowMemory:
         gate[num_causal:num_rows] = 1.0
         state.copy_(torch.tensor([given.length, num_causal, num_rows], dtype=torch.int32))
         accept.fill_(given.accept)
+        self.reload()
+
+    def reload(self) -> None:
+        """Queue the copy of what was loaded last once more: a step rewrites its rows."""
         self._packed.whole.copy_(self._staging.whole, non_blocking=True)
 
 

@@ -198,19 +198,21 @@ class FusedNetwork:
         graphs = f"graphs: {self.graphs.num_captured} captured" if self.graphs.is_capturing else "graphs: off"
         return [*self.model.kernels.describe(), graphs]
 
+    @torch.inference_mode()
+    def denoise_once(self, memory: RowMemory, cache: StaticCache, has_masks: bool) -> None:
+        """What a step's graph holds: layers, head and commit over `memory`, which then holds the next step's rows."""
+        step = memory.step
+        hidden = self.model.hidden(step.ids, step.gate if has_masks else None, step.state, cache.memory)
+        head = self.model.head(hidden, step.judged, self._forbidden)
+        self.model.kernels.commit_run(
+            head.tokens, head.probabilities, head.current_probabilities, step, cache.capacity, self._mask_id
+        )
+
     def _start(self, memory: RowMemory, cache: StaticCache, has_masks: bool, accept: float) -> _Ahead:
         """Queue a step over what `memory` holds, and the copy of its result."""
-        step = memory.step
-
-        def denoise() -> None:
-            hidden = self.model.hidden(step.ids, step.gate if has_masks else None, step.state, cache.memory)
-            head = self.model.head(hidden, step.judged, self._forbidden)
-            self.model.kernels.commit_run(
-                head.tokens, head.probabilities, head.current_probabilities, step, cache.capacity, self._mask_id
-            )
-
-        self.graphs.run(("step", memory.rows, has_masks, cache.address), denoise)
-        return _Ahead(self._reader.start(step.result), memory, cache.address, accept)
+        key = ("step", memory.rows, has_masks, cache.address)
+        self.graphs.run(key, lambda: self.denoise_once(memory, cache, has_masks))
+        return _Ahead(self._reader.start(memory.step.result), memory, cache.address, accept)
 
     def _take_ahead(self, is_foreseen: bool, cache: StaticCache, accept: float) -> _Ahead | None:
         """The step that was started for just this call, if there is one."""

@@ -158,6 +158,11 @@ class FusedQwen2:
                 total += _bytes_of(linear.weight) + (0 if linear.adapter is None else _bytes_of(linear.adapter))
         return total
 
+    @property
+    def step_bytes(self) -> int:
+        """What one step must read of the weights, however few its rows: all but an embedding table of its own."""
+        return self.num_bytes - (0 if self._head is self._embedding else _bytes_of(self._embedding))
+
     def _multiply(self, linear: _Linear, x: Tensor, gate: Tensor | None) -> Tensor:
         """Without the bias of q, k, v: it is added where they are rotated."""
         adapter = linear.adapter if gate is not None else None
