@@ -22,7 +22,7 @@ from model_runtime.config import RuntimeConfig
 from model_runtime.evaluation.progress import ProgressBar
 from model_runtime.evaluation.scoring import wilson_interval
 from seedls.context import completion_window
-from seedls.repository_context import query_at
+from seedls.repository_context import query_at, with_snippets
 from seedls.settings import Settings
 from seedls.snippet_index import SnippetIndex, index_file, names_in
 from seedls.syntax import parse
@@ -165,11 +165,10 @@ def solve(runtime: Runtime, index: SnippetIndex, case: Case, characters: int) ->
     snippets = index.snippets(query, characters) if characters else ()
     result = runtime.complete(
         CompletionRequest(
-            window.prefix,
+            with_snippets(window.prefix, snippets, case.language),
             window.suffix,
             path=case.path,
             language=case.language,
-            snippets=snippets,
             stop=StopRules(max_lines=1, stop_at_dedent=True),
             params=SamplingParams(max_tokens=settings.completion_max_tokens),
         )

@@ -18,6 +18,7 @@ from seedls.engine import CompletionRequest, CompletionResult, SamplingParams, S
 from seedls.instructions import Target, testable
 from seedls.line_endings import NormalisedText
 from seedls.protocol import ActionData
+from seedls.repository_context import with_snippets
 from seedls.rewrite import NoEdit
 from seedls.scheduler import JobKey, NotRun, StopSignal
 from seedls.session import Session
@@ -76,11 +77,11 @@ def _file_path(snapshot: DocumentSnapshot) -> Path:
 async def _written(session: Session, snapshot: DocumentSnapshot, head: str, code: str, file_name: str) -> str:
     settings = session.settings
     window = completion_window(head, len(head), settings.context_prefix_characters, 0)
+    shown = Snippet(session.relative_path(snapshot.uri), code[: settings.context_prefix_characters])
     request = CompletionRequest(
-        prefix=window.prefix,
+        prefix=with_snippets(window.prefix, [shown], "python"),
         path=file_name,
         language="python",
-        snippets=(Snippet(session.relative_path(snapshot.uri), code[: settings.context_prefix_characters]),),
         stop=StopRules(max_lines=_MAX_LINES, stop_strings=("\nif __name__",)),
         params=SamplingParams(policy=settings.policy, max_tokens=_MAX_TOKENS),  # type: ignore[arg-type]
     )

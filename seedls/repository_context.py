@@ -15,6 +15,8 @@ from seedls.snippet_index import Query, SnippetIndex, imported_words, names_in
 _SAME_PLACE_LINES = 30
 _LINES_BEFORE, _LINES_AFTER = 25, 8
 _RECENT_LINES = 12
+_COMMENT_SIGNS = {"python": "#", "ruby": "#", "shellscript": "#", "lua": "--", "sql": "--"}
+"""What begins a comment, where it is not `//`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,20 @@ class _Choice:
     imports: frozenset[str]
     budget: int
     snippets: tuple[Snippet, ...]
+
+
+def with_snippets(prefix: str, snippets: Sequence[Snippet], language: str) -> str:
+    """The text before the cursor with other files' text as comments in front of it.
+
+    The models are trained to fill holes in one file: shown several files in their base's layout for repositories, they
+    begin the file anew instead (docs/log.md).
+    """
+    sign = _COMMENT_SIGNS.get(language, "//")
+    lines = []
+    for snippet in snippets:
+        lines.append(f"{sign} {snippet.path}")
+        lines += [f"{sign} {line}".rstrip() for line in snippet.text.split("\n")]
+    return "".join(f"{line}\n" for line in lines) + ("\n" if lines else "") + prefix
 
 
 class RepositoryContext:

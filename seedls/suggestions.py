@@ -28,6 +28,7 @@ from seedls.edit_history import EditHistory
 from seedls.engine import Cancelled, CompletionRequest, CompletionResult, SamplingParams, StopRules
 from seedls.line_endings import NormalisedText
 from seedls.metrics import RequestReport
+from seedls.repository_context import with_snippets
 from seedls.scheduler import Finished, JobKey, NotRun, StopSignal
 from seedls.session import Session, ShownCompletion
 from seedls.syntax import SyntaxTree
@@ -257,14 +258,13 @@ def _request(session: Session, scene: _Scene) -> CompletionRequest:
         None if scene.lead else scene.tree,
     )
     shown = session.shown.get(scene.ask.uri)
+    language = scene.snapshot.language_id
+    snippets = session.context_for(scene.ask.uri, language, window.prefix, window.suffix, scene.ask.position.line)
     return CompletionRequest(
-        prefix=window.prefix,
+        prefix=with_snippets(window.prefix, snippets, language),
         suffix=window.suffix,
         path=session.relative_path(scene.ask.uri),
-        language=scene.snapshot.language_id or None,
-        snippets=session.context_for(
-            scene.ask.uri, scene.snapshot.language_id, window.prefix, window.suffix, scene.ask.position.line
-        ),
+        language=language or None,
         draft=shown.draft_for(scene.place.before, scene.place.after) if shown is not None else "",
         stop=StopRules(max_lines=settings.completion_max_lines if _is_multi_line(scene) else 1, stop_at_dedent=True),
         params=SamplingParams(

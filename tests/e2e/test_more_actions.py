@@ -47,7 +47,7 @@ async def test_tests_are_written_into_a_new_file(tmp_path: Path) -> None:
             "from shop.sums import add\n\n\ndef test_add():\n    assert add(1, 2) == 3\n"
         ]
         (call,) = editor.calls("complete")
-        assert call["snippets"] == [["src/shop/sums.py", CODE.replace("\r\n", "\n").rstrip()]]
+        assert call["prefix"].startswith("# src/shop/sums.py\n# def add(a, b):\n#     total = a\n")
         editor.plan(Script(completions=(PlannedCompletion("():\n    add(1, 2)\n"),)))
         resolved = await editor.client.code_action_resolve_async(action)
         assert resolved.edit is None

@@ -15,13 +15,13 @@ SHOP = 'def cancel_order(order, reason):\n    """Cancel it."""\n    order.cancel
 MAIN = "from shop import cancel_order\n\n\ndef main(order):\n    cancel_order()\n"
 
 
-async def _snippets(editor: Editor, root: Path, line: int = 4, character: int = 17) -> list[list[str]]:
+async def _shown(editor: Editor, root: Path, line: int = 4, character: int = 17) -> str:
     """What the engine was shown of other files, by a new document each time."""
     uri = editor.open((root / f"main_{len(editor.calls('complete'))}.py").as_uri(), MAIN)
     assert await editor.inline_texts(uri, line, character) == ["order, 'late'"]
-    snippets = editor.calls("complete")[-1]["snippets"]
-    assert isinstance(snippets, list)
-    return snippets
+    before, found, _ = str(editor.calls("complete")[-1]["prefix"]).partition(MAIN[:40])
+    assert found
+    return before
 
 
 async def _filled(editor: Editor) -> None:
@@ -38,11 +38,12 @@ async def test_definitions_in_other_files_reach_the_model_and_secrets_never(tmp_
     options = {"context": {"repositoryCharacters": 1000}}
     async with running_server(tmp_path, ANSWER, configuration=options, root=root) as editor:
         await _filled(editor)
-        assert await _snippets(editor, root) == [["shop.py", SHOP.rstrip()]]
+        expected = "# shop.py\n" + "".join(f"# {line}\n" for line in SHOP.rstrip().split("\n")) + "\n"
+        assert await _shown(editor, root) == expected
         (root / "shop.py").write_text(SHOP.replace("reason", "cause"))
 
         async def has_changed() -> bool:
-            return "cause" in str(await _snippets(editor, root))
+            return "cause" in await _shown(editor, root)
 
         for _ in range(100):
             if await has_changed():
@@ -57,10 +58,10 @@ async def test_the_switch_keeps_other_files_out(tmp_path: Path) -> None:
     (root / "shop.py").write_text(SHOP)
     options = {"context": {"repositoryCharacters": 0}}
     async with running_server(tmp_path, ANSWER, configuration=options, root=root) as editor:
-        assert await _snippets(editor, root) == []
+        assert await _shown(editor, root) == ""
         await editor.configure({"context": {"repositoryCharacters": 1000}})
         await _filled(editor)
-        assert len(await _snippets(editor, root)) == 1
+        assert "cancel_order(order, reason)" in await _shown(editor, root)
 
 
 async def test_a_settings_file_takes_effect_when_it_is_saved(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedls.engine import Snippet
-from seedls.repository_context import RepositoryContext, query_at, recent_piece
+from seedls.repository_context import RepositoryContext, query_at, recent_piece, with_snippets
 from seedls.snippet_index import Query, SnippetIndex, index_file, names_in
 from tests.seedls.texts import texts
 
@@ -120,6 +120,13 @@ def test_a_choice_is_kept_while_the_user_works_in_one_place() -> None:
     assert context.snippets(index, _query(imported + "cancel_order(order)\nx = "), 3, 1000) is first
     assert context.snippets(index, _query(imported + "x = "), 60, 1000) == ()
     assert context.snippets(index, _query(imported + "x = "), 60, 0) == ()
+
+
+def test_snippets_stand_before_the_file_as_comments() -> None:
+    snippets = [Snippet("a.py", "def f():\n\n    pass"), Snippet("b.py", "x = 1")]
+    assert with_snippets("y = ", snippets, "python") == "# a.py\n# def f():\n#\n#     pass\n# b.py\n# x = 1\n\ny = "
+    assert with_snippets("y = ", snippets[1:], "go") == "// b.py\n// x = 1\n\ny = "
+    assert with_snippets("y = ", (), "python") == "y = "
 
 
 def test_names() -> None:
