@@ -6,6 +6,7 @@ typed, which is taken off before anyone sees it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import replace
@@ -16,8 +17,10 @@ from model_runtime.diffusion.drafts import Drafter, NgramDrafter, NoDrafter, War
 from model_runtime.diffusion.gating import LineGate, confidence, length_of_sure_lines
 from model_runtime.diffusion.generate import Decoding, Model, Task, decode
 from model_runtime.diffusion.healing import split_typed
+from model_runtime.diffusion.prefill import read_prompt
 from model_runtime.diffusion.stops import Finish, InfillStops
 from model_runtime.diffusion.windows import Window, choose_prompt, end_of
+from model_runtime.errors import Cancelled
 from model_runtime.prompts import infill_ids
 
 
@@ -44,6 +47,18 @@ def candidates(model: Model, request: CompletionRequest, count: int, should_stop
         if other.text.strip() and all(other.text.rstrip() != each.text.rstrip() for each in results):
             results.append(other)
     return results
+
+
+def read_ahead(model: Model, request: CompletionRequest, should_stop: ShouldStop) -> int:
+    """Read the widest prompt of this hole into the cache, a forward at a time; how many tokens it has.
+
+    For idle moments: a request with a deadline then finds a wide window ready. Stopping keeps what has been read.
+    """
+    no_hurry = replace(request, params=replace(request.params, deadline_ms=None))
+    task = Infill(model, no_hurry, should_stop).task
+    with contextlib.suppress(Cancelled):
+        read_prompt(model, task)
+    return model.cache.length
 
 
 class Infill:

@@ -44,6 +44,7 @@ class Planner:
         self._luck = AdaptiveBlock(self._limit, start=_FIRST_BLOCK)
         # What `fast` writes depends on what is drafted, so each request starts from the same expectations.
         self._acceptance = Acceptance() if task.params.policy == "fast" else model.acceptance
+        self._acceptance.relax()
         self._revision = Revision(task.params.edit_threshold)
         self._refined: list[int] = []
         self._refined_probs: list[float] = []

@@ -19,6 +19,9 @@ _SIZES = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, MAX_BLOCK)
 # Of what was learned about drafts: half is left after some twenty looks, so that a file that repeats itself soon shows.
 _FADE = 0.97
 
+# Share of it that a new request forgets: a source that never gets a turn could not show that it has become better.
+_RELAX = 0.1
+
 # (probability, weight in looks) of a source before anything was seen; good enough to start with, learned from there.
 _PRIORS = {
     "canvas": (0.95, 6.0),
@@ -124,6 +127,13 @@ class Acceptance:
         fade = _FADE**num_looks
         chance.num_right = prior * weight + (chance.num_right - prior * weight) * fade + num_accepted
         chance.num_seen = weight + (chance.num_seen - weight) * fade + num_looks
+
+    def relax(self) -> None:
+        """A new request: what was learned counts a little less, so that a source once given up gets another try."""
+        for source, chance in self.chances.items():
+            prior, weight = _PRIORS.get(source, _PRIOR)
+            chance.num_right += _RELAX * (prior * weight - chance.num_right)
+            chance.num_seen += _RELAX * (weight - chance.num_seen)
 
     def _of(self, source: str) -> _Chances:
         if source not in self.chances:

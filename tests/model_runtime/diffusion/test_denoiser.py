@@ -119,6 +119,24 @@ def test_the_loop_uses_the_drafts(folder: Path) -> None:
     assert alone.tokens == alone.forwards
 
 
+@pytest.mark.parametrize("schedule", [True, False])
+def test_drafting_in_a_forward_of_its_own_writes_the_same_and_costs_more(folder: Path, schedule: bool) -> None:
+    fused = runtime(folder, random_adapter(folder))
+    fused.switches = replace(fused.switches, schedule=schedule)
+    apart = fused.twin(replace(fused.switches, fusion=False))
+    assert fused.has_denoiser and apart.has_denoiser
+    forwards = [0, 0]
+    for i in range(8):
+        request = CompletionRequest(
+            f"é{i}x", stop=StopRules(stop_at_suffix=False), params=SamplingParams(max_tokens=16)
+        )
+        results = [fused.complete(request), apart.complete(request)]
+        assert results[0].text == results[1].text
+        forwards = [total + each.forwards for total, each in zip(forwards, results, strict=True)]
+    # A random denoiser is seldom right: the scheduler soon stops asking it.
+    assert forwards[1] > forwards[0] * (1.1 if schedule else 1.4)
+
+
 def test_an_adapter_of_another_model_is_refused(folder: Path) -> None:
     adapter = random_adapter(folder)
     strange = {"model.layers.9.mlp.up_proj.weight": next(iter(adapter.factors.values()))}

@@ -98,6 +98,17 @@ def test_acceptance_is_learned_by_source_and_old_luck_fades() -> None:
     acceptance.record("ngram-2", 0, 0)
 
 
+def test_a_source_that_was_given_up_gets_another_try() -> None:
+    acceptance = Acceptance()
+    for _ in range(100):
+        acceptance.record("denoiser", 4, 0)
+    assert choose_block(Pace(CPU), acceptance.probability("denoiser"), 32, rows_a_draft=2) == 0
+    for _ in range(80):
+        acceptance.relax()
+    assert acceptance.probability("denoiser") == pytest.approx(Acceptance().probability("denoiser"), abs=0.05)
+    assert choose_block(Pace(CPU), acceptance.probability("denoiser"), 32, rows_a_draft=2) > 0
+
+
 def test_only_the_first_wrong_draft_was_looked_at() -> None:
     one, long = Acceptance(), Acceptance()
     one.record("warm", 1, 0)
