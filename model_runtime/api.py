@@ -195,3 +195,5 @@ class ModelInfo:
     resident_bytes: int
     fallback: str = ""
     """Why the CPU serves instead of the GPU that was chosen; empty when nothing is amiss."""
+    operations: str = ""
+    """What computes: plain torch or CUDA kernels, which of them not, and whether steps are replayed from graphs."""

@@ -365,4 +365,5 @@ def _model_info(
         checkpoint=str(path),
         digest=_digest(path),
         resident_bytes=network.num_bytes,
+        operations="; ".join(network.describe()) if isinstance(network, FusedNetwork) else "plain torch",
     )
