@@ -195,7 +195,7 @@ class FusedNetwork:
 
     def describe(self) -> list[str]:
         """One line on the operations, one on graphs, for `seedls doctor`."""
-        graphs = f"graphs: {self.graphs.num_captured} captured" if self.graphs.is_capturing else "graphs: off"
+        graphs = f"graphs: on, {self.graphs.num_captured} captured" if self.graphs.is_capturing else "graphs: off"
         return [*self.model.kernels.describe(), graphs]
 
     @torch.inference_mode()

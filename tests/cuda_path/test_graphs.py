@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 import torch
 
+from model_runtime import Runtime, RuntimeConfig
+from model_runtime import runtime as runtime_module
 from model_runtime.cuda_path import graphs as graphs_module
 from model_runtime.cuda_path.failures import is_device_failure, is_device_lost, is_out_of_memory
 from model_runtime.cuda_path.graphs import CudaCapture, Graphs
 from model_runtime.cuda_path.network import FusedNetwork
+from model_runtime.loading import Adapters, Placement
 from tests.cuda_path.fused_model import PLAIN, load, random_adapter
 from tests.cuda_path.test_run_ahead import one_at_a_time, read_prompt, step
 
@@ -142,3 +145,17 @@ def test_which_errors_are_the_devices(error: Exception, lost: bool, full: bool) 
 def test_describe_names_operations_and_graphs(folder: Path) -> None:
     network: FusedNetwork = load(folder, PLAIN)
     assert network.describe() == ["kernels: plain torch (reference)", "graphs: off"]
+    network.graphs = Graphs(RecordingCapture())
+    read_prompt(network, [5, 6])
+    assert network.describe()[-1] == "graphs: on, 1 captured"
+
+
+def test_the_loaded_model_says_what_computes(folder: Path) -> None:
+    """`seedls doctor` prints every field of it."""
+    config = RuntimeConfig(model=str(folder), device="cpu", cache_tokens=64)
+    runtime = Runtime.load(config)
+    assert (runtime.info.operations, runtime.info.fallback) == ("plain torch", "")
+    placement = Placement(torch.device("cpu"), "bfloat16")
+    network = load(folder, PLAIN)
+    info = runtime_module._model_info("m", folder, network.config, placement, network, Adapters())
+    assert info.operations == "kernels: plain torch (reference); graphs: off"
