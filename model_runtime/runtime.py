@@ -37,7 +37,7 @@ from model_runtime.cuda_path.network import FusedNetwork
 from model_runtime.diffusion.drafts import Drafter, NgramDrafter, NoDrafter
 from model_runtime.diffusion.edit import edit
 from model_runtime.diffusion.generate import Model, Task, decode
-from model_runtime.diffusion.infill import candidates, infill, timings
+from model_runtime.diffusion.infill import candidates, infill, read_ahead, timings
 from model_runtime.diffusion.schedule import LatencyCurve, Pace
 from model_runtime.diffusion.switches import Switches
 from model_runtime.errors import CheckpointCorrupt, CheckpointError, OutOfMemory, RequestError, RuntimeFailure
@@ -161,6 +161,13 @@ class Runtime:
         if count < 1:
             raise RequestError(f"count is {count}, must be at least 1")
         return self._serve(lambda model: candidates(model, request, count, should_stop))
+
+    def read_ahead(self, request: CompletionRequest, should_stop: ShouldStop = never_stop) -> int:
+        """Read a hole's prompt into the cache while nothing else is to do; the tokens that are there now.
+
+        A later `complete` at the same place finds them. Stopping keeps what has been read so far.
+        """
+        return self._serve(lambda model: read_ahead(model, request, should_stop))
 
     def generate(self, request: GenerateRequest, should_stop: ShouldStop = never_stop) -> GenerateResult:
         """Continue a prompt, or answer it through the chat layout."""

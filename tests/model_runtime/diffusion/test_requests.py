@@ -163,6 +163,16 @@ def test_little_time_means_a_small_window_and_a_read_one_stays(
     assert again.timings.prompt_tokens == whole.timings.prompt_tokens
 
 
+def test_reading_ahead_makes_a_wide_window_affordable(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow(runtime, monkeypatch, ms_a_row=1.0)
+    request = asked("value = other + 1\n" * 400, deadline_ms=600.0)
+    stops = iter([False] * 5 + [True])
+    assert runtime.read_ahead(request, lambda: next(stops)) == 5 * BLOCK
+    assert runtime.read_ahead(request) > 1200
+    result = runtime.complete(request)
+    assert result.timings.cached_tokens == result.timings.prompt_tokens - 1 > 1200
+
+
 def test_requests_between_the_steps_of_an_edit_do_not_disturb_it(runtime: Runtime) -> None:
     edit = EditRequest("def f(x):\n\treturn x\r\n", "change it", params=SamplingParams(max_tokens=24))
     alone = [step.text for step in runtime.edit(edit)]
@@ -250,3 +260,25 @@ def test_a_switch_changes_the_work_and_not_the_text(runtime: Runtime, off: str) 
     expected = [runtime.complete(each).text for each in requests]
     runtime.switches = replace(runtime.switches, **{off: False})
     assert [runtime.complete(each).text for each in requests] == expected
+
+
+@pytest.mark.parametrize("edit_threshold", [0.01, 1.0])
+def test_fast_is_repeatable_at_any_edit_threshold(runtime: Runtime, edit_threshold: float) -> None:
+    request = asked("def f(x):\n", policy="fast", block_size=8, edit_threshold=edit_threshold, accept_threshold=0.05)
+    results = [runtime.complete(request) for _ in range(2)]
+    runtime.complete(asked("something else"))
+    results.append(runtime.complete(request))
+    assert len({(each.text, each.forwards) for each in results}) == 1
+
+
+def test_a_sure_choice_replaces_a_canvas_token_and_a_doubtful_one_does_not(runtime: Runtime) -> None:
+    """The thresholds reach the loop: keeping every guess and replacing every guess are different work."""
+    different = 0
+    for i in range(12):
+        request = asked(f"def f{i}(x):\n", policy="fast", block_size=8, accept_threshold=0.9)
+        stubborn, eager = (
+            runtime.complete(replace(request, params=replace(request.params, edit_threshold=threshold)))
+            for threshold in (1.0, 0.01)
+        )
+        different += (stubborn.forwards, stubborn.text) != (eager.forwards, eager.text)
+    assert different
