@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -93,9 +94,17 @@ def run_stdio(engine_factory: EngineFactory = RuntimeEngine) -> int:
 
 
 def run_tcp(host: str, port: int, engine_factory: EngineFactory = RuntimeEngine) -> int:
-    """Serve one client over TCP, then end."""
+    """Serve one client over TCP, then end; raises OSError when the address cannot be listened on.
+
+    Nobody else is let in meanwhile: the library would give a second client's answers to whoever came last.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listener:
+        _log.info("listening on port %d", listener.getsockname()[1])
+        connection, _ = listener.accept()
     server = create_server(engine_factory)
-    server.start_tcp(host, port)
+    with connection, connection.makefile("rb") as incoming, connection.makefile("wb") as outgoing:
+        server.start_io(incoming, outgoing)
     return _leave(server)
 
 

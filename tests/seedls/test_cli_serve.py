@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -33,21 +34,46 @@ def test_bad_addresses(text: str) -> None:
         tcp_address(text)
 
 
+_MESSAGES: tuple[dict[str, object], ...] = (
+    {"id": 1, "method": "initialize", "params": {"processId": None, "rootUri": None, "capabilities": {}}},
+    {"id": 2, "method": "shutdown"},
+    {"method": "exit"},
+)
+
+
 def test_a_log_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--log", str(tmp_path / "no" / "a.log")]) == 1
     assert f"cannot write the log {tmp_path / 'no' / 'a.log'}" in capsys.readouterr().err
 
 
 @pytest.mark.e2e
+def test_tcp_serves_one_client_and_ends() -> None:
+    command = [sys.executable, "-m", "seedls", "serve", "--tcp", "127.0.0.1:0"]
+    sent = b"".join(_framed({"jsonrpc": "2.0", **message}) for message in _MESSAGES)
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            port = int(next(line for line in process.stderr if "listening on port" in line).rsplit(" ", 1)[1])
+            with socket.create_connection(("127.0.0.1", port), 30) as client:
+                first = _framed({"jsonrpc": "2.0", **_MESSAGES[0]})
+                client.sendall(first)
+                received = client.recv(65536)
+                with pytest.raises(OSError, match="refused"):  # a second client never gets in
+                    socket.create_connection(("127.0.0.1", port), 5).close()
+                client.sendall(sent.removeprefix(first))
+                received += b"".join(iter(lambda: client.recv(65536), b""))
+                answers = [json.loads(body) for body in _bodies(received)]
+                assert {1, 2} <= {answer.get("id") for answer in answers}
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
+@pytest.mark.e2e
 def test_a_server_answers_initialize_and_exits(tmp_path: Path) -> None:
-    messages = [
-        {"id": 1, "method": "initialize", "params": {"processId": None, "rootUri": None, "capabilities": {}}},
-        {"id": 2, "method": "shutdown"},
-        {"method": "exit"},
-    ]
     log = tmp_path / "server.log"
     command = [sys.executable, "-m", "seedls", "serve", "--stdio", "--log", str(log)]
-    sent = b"".join(_framed({"jsonrpc": "2.0", **message}) for message in messages)
+    sent = b"".join(_framed({"jsonrpc": "2.0", **message}) for message in _MESSAGES)
     done = subprocess.run(command, cwd=ROOT, input=sent, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     answers = [json.loads(part[part.index(b"{") :]) for part in _bodies(done.stdout)]
