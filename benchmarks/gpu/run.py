@@ -5,7 +5,8 @@
     python -m benchmarks.gpu.run --out results --stages step,kernels --shape 1.5b
     python -m benchmarks.gpu.run --out results --emulate --shape tiny --rows 1,9 --context 300 --model FOLDER
 
-    facts      card, driver, versions, copy bandwidth      checks     every kernel right, once
+    facts      card, driver, versions, copy bandwidth      compile    every kernel, side by side
+    checks     every kernel right, once
     step       a denoising step: floor, replay, host       breakdown  what each operation takes of it
     same       greedy text with kernels on and off         decoding   tokens/s by policy, ratio to one at a time
     latency    warm p50 and p95 while typing               off        decoding with kernels off

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -18,9 +20,11 @@ from benchmarks.gpu.cases import SHAPES, CaseBuilder
 from benchmarks.gpu.kernel_table import measure
 from benchmarks.gpu.step import measure_breakdown, measure_step, random_network
 from benchmarks.gpu.timing import copy_bandwidth
+from benchmarks.gpu.variants import variants
 from model_runtime import Runtime, RuntimeConfig, RuntimeFailure, default_home
 from model_runtime.install import find_checkpoint
 from model_runtime.kernels import Kernels, load_kernels
+from model_runtime.kernels.loader import CudaBackend
 from model_runtime.loading import Placement, choose_placement, load_network
 from model_runtime.models.fused_qwen2 import WeightFormat
 
@@ -103,6 +107,17 @@ def facts(bench: Bench) -> dict[str, Any]:
 
         found |= {"cuda": torch.version.cuda, "cupy": cupy.__version__}
     return found
+
+
+def compile_kernels(bench: Bench) -> dict[str, Any]:
+    """Every variant, side by side; the same machine finds them on disk the next time."""
+    if bench.device.type == "cpu":
+        return {"compiled": "not run in a rehearsal"}
+    started = time.monotonic()
+    wanted = [(each.source, each.defines) for each in variants(bench.options.dtype == "bfloat16")]
+    failed = CudaBackend(bench.device).compile_ahead(wanted, os.cpu_count() or 4)
+    bench.wrong += failed
+    return {"variants": len(wanted), "failed": len(failed), "seconds": time.monotonic() - started}
 
 
 def kernel_rows(bench: Bench, row_counts: list[int], bandwidth: float | None) -> list[dict[str, Any]]:
@@ -205,6 +220,7 @@ def _with_model(stage: Callable[[Bench], Any]) -> Callable[[Bench], Any]:
 
 STAGES: dict[str, Callable[[Bench], Any]] = {
     "facts": facts,
+    "compile": compile_kernels,
     "checks": checks,
     "step": step,
     "breakdown": breakdown,

@@ -193,6 +193,27 @@ class FusedNetwork:
         self.statistics.steps += 1
         return record
 
+    @torch.inference_mode()
+    def prepare(self, cache: KeyValueCache) -> None:
+        """Run every step and prompt that fits the cache once: kernels compile, graphs are captured, memory is planned.
+
+        Writes behind the committed tokens only. Without it the first request of each size would pay.
+        """
+        assert isinstance(cache, StaticCache)
+        room = cache.capacity - cache.length
+        none = torch.zeros(0, dtype=torch.long, device=self.device)
+        for rows in STEP_ROWS:
+            if rows <= room:
+                self.decide(0, [0] * (rows - 1), 0, cache, none, 2.0)
+            if rows <= room and rows > 1 and self.has_denoiser:
+                self.decide(0, [0] * (rows // 2 - 1), rows - rows // 2, cache, none, 2.0)
+        for rows in PROMPT_ROWS:
+            if rows <= room:
+                self.forward(torch.zeros(rows, dtype=torch.long), cache, is_prompt=True)
+        self.statistics = StepStatistics()
+        self._forget_ahead()
+        self.statistics.in_vain = 0
+
     def describe(self) -> list[str]:
         """One line on the operations, one on graphs, for `seedls doctor`."""
         graphs = f"graphs: on, {self.graphs.num_captured} captured" if self.graphs.is_capturing else "graphs: off"

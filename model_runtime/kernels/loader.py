@@ -8,7 +8,8 @@ provided the same launch ran once before: compiling and loading are not allowed 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,22 @@ class CudaBackend:
         given = tuple(_argument(argument) for argument in arguments)
         with self._cupy.cuda.Device(self.device.index), self._stream():
             function(launch.grid, launch.block, given, shared_mem=launch.shared_bytes)
+
+    def compile_ahead(self, wanted: Iterable[tuple[str, tuple[tuple[str, int], ...]]], threads: int) -> list[str]:
+        """Compile (source, defines) side by side; returns what failed. Afterwards their launches find them compiled.
+
+        Compiling one takes a second or more the first time on a machine; the compiler lets other threads run.
+        """
+
+        def compile_one(each: tuple[str, tuple[tuple[str, int], ...]]) -> str | None:
+            try:
+                self._module(*each)
+            except KernelError as failure:
+                return str(failure)
+            return None
+
+        with ThreadPoolExecutor(threads) as pool:
+            return [failure for failure in pool.map(compile_one, dict.fromkeys(wanted)) if failure is not None]
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         """Memory from torch's allocator (and its private pool during capture)."""

@@ -16,7 +16,8 @@ from model_runtime import runtime as runtime_module
 from model_runtime.cuda_path import graphs as graphs_module
 from model_runtime.cuda_path.failures import is_device_failure, is_device_lost, is_out_of_memory
 from model_runtime.cuda_path.graphs import CudaCapture, Graphs
-from model_runtime.cuda_path.network import FusedNetwork
+from model_runtime.cuda_path.memory import STEP_ROWS
+from model_runtime.cuda_path.network import FusedNetwork, StepStatistics
 from model_runtime.loading import Adapters, Placement
 from tests.cuda_path.fused_model import PLAIN, load, random_adapter
 from tests.cuda_path.test_run_ahead import one_at_a_time, read_prompt, step
@@ -59,6 +60,22 @@ def test_decoding_by_replay_is_decoding(folder: Path) -> None:
     assert capture.num_replays == 8 - 1 + 1  # every step but the first, and the one started ahead at the end
     cache.truncate(3)
     assert one_at_a_time(network, cache, 9, 8) == expected
+
+
+def test_preparing_captures_every_size_and_changes_nothing(folder: Path) -> None:
+    network = load(folder, PLAIN, mask=random_adapter(folder, "mask"))
+    expected = one_at_a_time(network, read_prompt(network, [5, 6, 7]), 9, 4)
+    capture = RecordingCapture()
+    network.graphs = Graphs(capture)
+    cache = network.new_cache(40)
+    network.forward(torch.tensor([5, 6, 7]), cache, is_prompt=True)
+    cache.commit([5, 6, 7])
+    network.prepare(cache)
+    fitting = [rows for rows in STEP_ROWS if rows <= 37]
+    assert capture.num_captured == len(fitting) + len(fitting[1:]) + 1  # steps, with masks, a prompt of 16
+    assert (network.statistics, list(cache.token_ids)) == (StepStatistics(), [5, 6, 7])
+    assert one_at_a_time(network, cache, 9, 4) == expected
+    assert capture.num_captured == len(fitting) + len(fitting[1:]) + 1
 
 
 def test_a_step_with_masks_is_another_graph_and_so_is_another_cache(folder: Path) -> None:

@@ -179,6 +179,18 @@ def test_loader_compiles_once_and_passes_arguments(monkeypatch: pytest.MonkeyPat
     assert cupy.name == "swiglu_kernel"
 
 
+def test_sources_are_compiled_side_by_side_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cupy = _FakeCupy()
+    backend = fake_backend(monkeypatch, cupy)
+    wanted = [(variant.source, variant.defines) for variant in variants(True)]
+    assert not backend.compile_ahead([*wanted, *wanted[:3]], threads=4)
+    assert len(cupy.modules) == len(wanted)
+    backend.launch(Launch(*wanted[0][:1], wanted[0][0], wanted[0][1], (1, 1, 1), (32, 1, 1)), [])
+    assert len(cupy.modules) == len(wanted)
+    (failure,) = fake_backend(monkeypatch, _FakeCupy(fails=True)).compile_ahead(wanted[:1], threads=1)
+    assert "does not compile for Card (sm_90)" in failure
+
+
 def test_loader_names_what_cannot_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KernelError, match=r"Card \(sm_75\) is older than sm_80"):
         fake_backend(monkeypatch, _FakeCupy(), (7, 5))
