@@ -143,6 +143,8 @@ class Runtime:
 
         On a device that was never measured also its latency curve, about a second on a CPU, kept in the home folder.
         """
+        if isinstance(self._network, FusedNetwork):
+            self._serve(self._prepare)
         if self._curve_file is not None and not self._is_measured:
             self.latency_curve(CURVE_ROWS, context=128, repeats=1)
         self.complete(CompletionRequest("def add(a, b):\n    return ", "\n", params=SamplingParams(max_tokens=2)))
@@ -259,6 +261,11 @@ class Runtime:
         release_device_memory()
         self.__dict__.update(Runtime._load(config, None).__dict__)
         self.info = replace(self.info, fallback=reason)
+
+    def _prepare(self, model: Model) -> None:
+        """Compile and capture now what requests will need; nothing to do where the CPU has taken over meanwhile."""
+        if isinstance(self._network, FusedNetwork):
+            self._network.prepare(model.cache)
 
     def _time_forward(self, token_ids: torch.Tensor, repeats: int) -> float:
         times = []
