@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchmarks.replay.connection import Connection, Reply
+from benchmarks.replay.faults import faults_of
 from benchmarks.replay.trace import Step, Trace
 
 INLINE = "textDocument/inlineCompletion"
@@ -32,6 +33,8 @@ class Ask:
     ms: float
     """Until the answer; for `cancel` from the cancellation to the answer."""
     error: str = ""
+    faults: tuple[str, ...] = ()
+    """What must never be shown (benchmarks/replay/faults.py)."""
 
 
 class TraceEditor:
@@ -146,7 +149,8 @@ class TraceEditor:
                 typed = self.text[self._offset(span["start"]) : self.caret]
                 shown = shown.removeprefix(typed)
         error = "" if reply.error is None else str(reply.error.get("message"))
-        self.asks.append(Ask(self.trace.name, self.last_verb, kind, expect, wanted, shown, ms, error))
+        faults = faults_of(self.trace.language, self.text[: self.caret], shown, self.text[self.caret :])
+        self.asks.append(Ask(self.trace.name, self.last_verb, kind, expect, wanted, shown, ms, error, faults))
 
     def _replace(self, start: int, end: int, text: str) -> None:
         span = {"start": self._position(start), "end": self._position(end)}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.replay.editor import Ask
+from benchmarks.replay.faults import count_faults
 from model_runtime.evaluation.scoring import kept_characters, percentile, wilson_interval
 
 
@@ -31,6 +32,7 @@ def summarise(asks: Sequence[Ask]) -> dict[str, Any]:
         "kept_of_shown": round(kept / shown_characters, 4) if shown_characters else None,
         "kept_of_wanted": round(kept / wanted_characters, 4) if wanted_characters else None,
         "exact": _rate(sum(ask.shown.strip() == ask.wanted.strip() for ask in should_show), len(should_show)),
+        "faults": count_faults([ask.faults for ask in asks]),
         "answer_ms": _latency([ask for ask in asks if ask.kind in ("ask", "hurry")]),
         "invoked_ms": _latency([ask for ask in asks if ask.kind == "invoke"]),
         "cancel_to_answer_ms": _latency([ask for ask in asks if ask.kind == "cancel"]),
@@ -52,6 +54,7 @@ def format_summary(summary: dict[str, Any]) -> str:
     for key in ("kept_of_shown", "kept_of_wanted"):
         value = summary[key]
         lines.append(f"{key:20} {'-' if value is None else f'{100 * value:.1f} %'}")
+    lines += [f"{name:20} {count}" for name, count in summary["faults"].items()]
     for key in ("answer_ms", "invoked_ms", "cancel_to_answer_ms"):
         lines.append(f"{key:20} {_format_latency(summary[key])}")
     lines += [f"  after {verb:12} {_format_latency(row)}" for verb, row in summary["answer_ms_after"].items()]

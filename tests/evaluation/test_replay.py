@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.replay import __main__ as replay
 from benchmarks.replay.connection import Reply
 from benchmarks.replay.editor import Ask, TraceEditor
+from benchmarks.replay.faults import count_faults, faults_of
 from benchmarks.replay.report import format_summary, misses, summarise
 from benchmarks.replay.trace import Step, TraceError, parse_trace
 
@@ -176,6 +177,26 @@ def test_rates_and_kept_characters() -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("marked", "shown", "faults"),
+    [
+        ("x = f(|)\n", "a", ()),
+        ("x = f(|)\n", "a)", ("duplicate_closer", "added_syntax_error")),
+        ("x = f(a|\n", ")", ()),
+        ("x = |\ntotal = 1\n", "2\ntotal = 1", ("repeated_suffix",)),
+        ("x = | + total\n", "1 + total", ("repeated_suffix",)),
+        ("def f():\n    |\n", "return ((", ()),
+        ("def f():\n    |\n", "return 1 +* 2", ("added_syntax_error",)),
+        ("|\n", "if x:", ()),
+        ("x = |\n", "", ()),
+    ],
+)
+def test_what_must_never_be_shown_is_counted(marked: str, shown: str, faults: tuple[str, ...]) -> None:
+    before, _, after = marked.partition("|")
+    assert faults_of("python", before, shown, after) == faults
+    assert count_faults([faults, ()])["repeated_suffix"] == faults.count("repeated_suffix")
+
+
 def test_replay_through_a_real_server(tmp_path: Path) -> None:
     script = tmp_path / "script.json"
     script.write_text(json.dumps({"completions": [{"text": "2", "after": " = ", "confidence": 0.99}]}), "utf-8")

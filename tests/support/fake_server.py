@@ -6,6 +6,7 @@ python -m tests.support.fake_server SCRIPT.json [LOG]
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from tests.support.fake_engine import FakeEngine
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until the client leaves."""
+    """Serve until the client leaves. The cache folder is the test's own."""
+    os.environ.setdefault("SEEDLS_HOME", str(Path(arguments[0]).parent / "home"))
     if len(arguments) > 1:
         logging.basicConfig(filename=arguments[1], level=logging.INFO)
     loads: list[float] = []  # shared, so that a script can fail the first load and not the second
