@@ -13,6 +13,7 @@ import pytest
 from lsprotocol import types
 
 from seedls.positions import LineText, to_position
+from seedls.protocol import COPILOT_INLINE_EDIT, NEXT_EDIT
 from tests.seedls.texts import PIECES
 from tests.support.fake_engine import PlannedCompletion, PlannedEdit, Script
 from tests.support.lsp_client import Editor, running_server
@@ -59,7 +60,14 @@ class Typist:
 
     async def step(self) -> None:
         """One random action."""
-        actions = [self._type] * 6 + [self._ask] * 4 + [self._act, self._close, self._nonsense, self._settle]
+        actions = (
+            [self._type] * 6
+            + [self._ask] * 4
+            + [
+                *(self._act, self._close, self._nonsense, self._settle),
+                *(self._follow, self._accept),
+            ]
+        )
         self.random.choice(actions)()
         if self.random.random() < 0.4:
             await asyncio.sleep(0)
@@ -101,6 +109,15 @@ class Typist:
         actions = await self.editor.actions(uri, span)
         if actions and not actions[0].disabled:
             await self.editor.client.code_action_resolve_async(actions[0])
+
+    def _follow(self) -> None:
+        uri = self._uri()
+        place = self._position(uri, self._offset(self.buffers[uri]))
+        params = {"textDocument": {"uri": uri}, "position": {"line": place.line, "character": place.character}}
+        self._later(self.editor.raw_request(self.random.choice([NEXT_EDIT, COPILOT_INLINE_EDIT]), params))
+
+    def _accept(self) -> None:
+        self._later(self.editor.command("seedls.accepted", self.random.choice(["", "no-such-id"])))
 
     def _close(self) -> None:
         uri = self._uri()
