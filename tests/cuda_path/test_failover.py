@@ -91,6 +91,21 @@ def test_every_kind_of_request_goes_on(folder: Path) -> None:
         assert ask(on_device(folder, RuntimeError(LOST), after=2)) == ask(cpu)
 
 
+def test_warming_up_prepares_the_network_and_leaves_a_device_that_fails(folder: Path) -> None:
+    runtime = on_device(folder, RuntimeError(LOST), after=1)
+    prepared: list[object] = []
+    prepare = runtime._network.prepare  # type: ignore[union-attr]
+
+    def recorded(cache: Any) -> None:
+        prepared.append(cache)
+        prepare(cache)
+
+    runtime._network.prepare = recorded  # type: ignore[method-assign, union-attr]
+    runtime.warm_up()
+    assert len(prepared) == 1
+    assert runtime.info.device == "cpu"
+
+
 def test_an_edit_that_had_begun_starts_again(folder: Path) -> None:
     runtime = on_device(folder, RuntimeError(LOST), after=4)
     steps = list(runtime.edit(EditRequest("a = 1\nb = 2\n", "rename a", params=replace(PARAMS, max_tokens=24))))
