@@ -105,12 +105,14 @@ def family_continuation(tokenizer: Tokenizer, family: Family, text: str) -> Fami
     return FamilyPrompt(_begin(tokenizer, family) + tokenizer.encode(text), [])
 
 
-def family_edit(tokenizer: Tokenizer, family: Family, code: str, request: EditRequest) -> FamilyPrompt:
+def family_edit(
+    tokenizer: Tokenizer, family: Family, code: str, request: EditRequest, fence_mark: str = FENCE
+) -> FamilyPrompt:
     """Asks for `code` rewritten; the answer is the code, then a closing fence."""
-    fence = opening_fence(request.language)
+    fence = opening_fence(request.language, fence_mark)
     problems = "".join(f"\n- {message}" for message in request.diagnostics)
     problems = f"\n\nReported problems:{problems}" if problems else ""
-    user = f"{request.instruction.strip()}{problems}\n\n{fence}{code}\n{FENCE}"
+    user = f"{request.instruction.strip()}{problems}\n\n{fence}{code}\n{fence_mark}"
     return family_chat(tokenizer, family, DEFAULT_SYSTEM, user, answer_start=fence)
 
 

@@ -20,8 +20,8 @@ from model_runtime.api import FinishReason, SamplingParams, ShouldStop
 from model_runtime.cache.canvas_cache import CanvasCache
 from model_runtime.diffusion.canvas import Canvas, denoise_span, next_token
 from model_runtime.diffusion.canvas_views import BlockCausalView, FullView, ReorderedView, Reuse, View
-from model_runtime.diffusion.generate import Decoding, JudgeToken, check_params
 from model_runtime.diffusion.lengths import Lengths
+from model_runtime.diffusion.task import Decoding, JudgeToken, check_params
 from model_runtime.diffusion.unmask import Rule
 from model_runtime.errors import Cancelled, RequestError
 from model_runtime.families.config import FamilyConfig
