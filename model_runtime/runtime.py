@@ -30,7 +30,7 @@ from model_runtime.api import (
     never_stop,
 )
 from model_runtime.cache.prefix import PrefixStore
-from model_runtime.checkpoint import Checkpoint, expected_shapes, open_checkpoint
+from model_runtime.checkpoint import Checkpoint, expected_shapes, open_checkpoint, read_family
 from model_runtime.config import ModelConfig, RuntimeConfig, default_home
 from model_runtime.conversion import read_record
 from model_runtime.cuda_path.network import FusedNetwork
@@ -119,6 +119,10 @@ class Runtime:
             torch.set_num_threads(config.threads)
         home = config.home or default_home()
         path = find_checkpoint(config.model, home)
+        if path.is_dir() and read_family(path) is not None:
+            from model_runtime.family_runtime import load_family
+
+            return load_family(path, path.name if Path(config.model).exists() else config.model, config, progress)
         shipped = models_folder() / config.model if not Path(config.model).exists() else None
         adapters = read_adapters(path, shipped) if config.use_adapters and path.is_dir() else Adapters()
         tokenizer = Tokenizer.load(path)
