@@ -38,7 +38,7 @@ from model_runtime.diffusion.drafts import Drafter, NgramDrafter, NoDrafter
 from model_runtime.diffusion.edit import edit
 from model_runtime.diffusion.generate import Model, Task, decode
 from model_runtime.diffusion.infill import candidates, infill, read_ahead, timings
-from model_runtime.diffusion.schedule import LatencyCurve, Pace
+from model_runtime.diffusion.schedule import PROMPT_ROWS_CPU, PROMPT_ROWS_GPU, LatencyCurve, Pace
 from model_runtime.diffusion.switches import Switches
 from model_runtime.errors import CheckpointCorrupt, CheckpointError, OutOfMemory, RequestError, RuntimeFailure
 from model_runtime.failover import cpu_at_load, on_cpu, reason_to_leave, release_device_memory
@@ -89,7 +89,7 @@ class Runtime:
             mask_token_id=network.config.mask_token_id if network.has_denoiser else None,
             layout=layout,
             prefixes=PrefixStore(prefix_cache_bytes),
-            pace=Pace(curve or LatencyCurve.assumed(network.device.type)),
+            pace=Pace(curve or LatencyCurve.assumed(network.device.type), _prompt_rows(network.device)),
         )
 
     @classmethod
@@ -234,7 +234,7 @@ class Runtime:
         other._model = replace(
             other._model,
             prefixes=PrefixStore(model.prefixes.budget),
-            pace=Pace(model.pace.curve),
+            pace=Pace(model.pace.curve, model.pace.prompt_rows),
             switches=switches,
         )
         return other
@@ -359,6 +359,10 @@ def _load_network(
     if packed is not None:
         packed.finish()
     return network
+
+
+def _prompt_rows(device: torch.device) -> int:
+    return PROMPT_ROWS_CPU if device.type == "cpu" else PROMPT_ROWS_GPU
 
 
 def _digest(path: Path) -> str:

@@ -11,12 +11,9 @@ from collections.abc import Sequence
 
 import torch
 
-from model_runtime.cache.prefix import BLOCK, enter_prompt, num_block_rows
+from model_runtime.cache.prefix import enter_prompt, num_block_rows
 from model_runtime.diffusion.task import Model, Task
 from model_runtime.errors import Cancelled, RequestError
-
-# Whole blocks a forward: one on a CPU, where a cancelled request has to wait for it.
-_BLOCKS_A_FORWARD_GPU = 16
 
 
 def read_prompt(model: Model, task: Task) -> None:
@@ -50,16 +47,12 @@ def _next_rows(model: Model, prompt: Sequence[int]) -> Sequence[int]:
     start, in_blocks = model.cache.length, num_block_rows(len(prompt))
     if start >= in_blocks:
         return prompt[start:]
-    num_blocks = 1 if model.network.device.type == "cpu" else _BLOCKS_A_FORWARD_GPU
-    return prompt[start : min(in_blocks, start + num_blocks * BLOCK)]
+    return prompt[start : min(in_blocks, start + model.pace.prompt_rows)]
 
 
 def _is_too_late(model: Model, task: Task, num_rows: int) -> bool:
     left = task.ms_left()
-    if left is None:
-        return False
-    is_block = num_rows >= BLOCK
-    return left < (model.pace.prompt_block_ms(num_rows) if is_block else model.pace.ms(num_rows))
+    return left is not None and left < model.pace.prompt_ms(num_rows)
 
 
 def _read(model: Model, rows: Sequence[int], num_prompt: int, *, waits: bool) -> None:
@@ -70,6 +63,4 @@ def _read(model: Model, rows: Sequence[int], num_prompt: int, *, waits: bool) ->
     if waits:
         hidden[-1, 0].item()  # a GPU is only done when it has answered
     model.cache.commit(rows, is_prompt=is_block)
-    ms = (time.perf_counter() - started) * 1e3
-    if is_block and len(rows) == BLOCK:
-        model.pace.observe_prompt_block(ms)
+    model.pace.observe_prompt(len(rows), (time.perf_counter() - started) * 1e3)

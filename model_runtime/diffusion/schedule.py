@@ -16,6 +16,10 @@ from model_runtime.diffusion.blocks import MAX_BLOCK
 _SIZES = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, MAX_BLOCK)
 
 
+# Prompt tokens a forward. On a CPU a cancelled request waits for one block gladly, not for more.
+PROMPT_ROWS_CPU = 64
+PROMPT_ROWS_GPU = 1024
+
 # Of what was learned about drafts: half is left after some twenty looks, so that a file that repeats itself soon shows.
 _FADE = 0.97
 
@@ -71,18 +75,22 @@ class Pace:
     _WEIGHT = 0.3
     """Of the newest forward in the running mean."""
 
-    def __init__(self, curve: LatencyCurve) -> None:
+    def __init__(self, curve: LatencyCurve, prompt_rows: int = PROMPT_ROWS_CPU) -> None:
+        """`prompt_rows` is how many prompt tokens one forward reads."""
         self.curve = curve
+        self.prompt_rows = prompt_rows
         self._slowdown: float | None = None
-        self._block_ms: float | None = None
+        self._prompt_ms: float | None = None
 
     def ms(self, rows: int) -> float:
         """Expected milliseconds of a denoising step of that many rows."""
         return self.curve.ms(rows) * (self._slowdown or 1.0)
 
-    def prompt_block_ms(self, num_rows: int) -> float:
-        """Expected milliseconds of reading one block of a prompt."""
-        return self.ms(num_rows) if self._block_ms is None else self._block_ms
+    def prompt_ms(self, num_tokens: int) -> float:
+        """Expected milliseconds of reading that many tokens of a prompt."""
+        num_full, rest = divmod(num_tokens, self.prompt_rows)
+        full_ms = self.ms(self.prompt_rows) if self._prompt_ms is None else self._prompt_ms
+        return num_full * full_ms + (self.ms(rest) if rest else 0.0)
 
     def observe(self, rows: int, ms: float) -> None:
         """Learn from one denoising step."""
@@ -90,9 +98,10 @@ class Pace:
         ratio = min(8.0, max(0.05, ms / self.curve.ms(rows)))
         self._slowdown = ratio if self._slowdown is None else self._mix(self._slowdown, ratio)
 
-    def observe_prompt_block(self, ms: float) -> None:
-        """Learn from one block of a prompt."""
-        self._block_ms = ms if self._block_ms is None else self._mix(self._block_ms, ms)
+    def observe_prompt(self, num_tokens: int, ms: float) -> None:
+        """Learn from one forward over a prompt."""
+        if num_tokens == self.prompt_rows:
+            self._prompt_ms = ms if self._prompt_ms is None else self._mix(self._prompt_ms, ms)
 
     def _mix(self, old: float, new: float) -> float:
         return old + self._WEIGHT * (new - old)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from model_runtime.cache.prefix import BLOCK
 from model_runtime.diffusion.schedule import Pace
 
 
@@ -54,11 +53,6 @@ def choose_prompt(
         if len(prompt) > capacity:
             continue
         narrowest = prompt
-        if ms_left is None or _read_ms(pace, num_missing(prompt)) <= ms_left * PREFILL_SHARE:
+        if ms_left is None or pace.prompt_ms(num_missing(prompt)) <= ms_left * PREFILL_SHARE:
             return prompt
     return prompt if narrowest is None else narrowest
-
-
-def _read_ms(pace: Pace, num_tokens: int) -> float:
-    num_blocks, rest = divmod(num_tokens, BLOCK)
-    return num_blocks * pace.prompt_block_ms(BLOCK) + (pace.ms(rest) if rest else 0.0)

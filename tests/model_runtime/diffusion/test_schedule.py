@@ -81,8 +81,16 @@ def test_the_pace_follows_a_machine_that_gets_busy() -> None:
     assert pace.ms(16) == pytest.approx(88.0, rel=0.02)
     pace.observe(1, 1e6)
     assert pace.ms(1) < 46 * 4  # one hiccup is not believed
-    pace.observe_prompt_block(200.0)
-    assert pace.prompt_block_ms(64) == 200.0
+
+
+def test_reading_is_counted_in_forwards_of_the_prompt() -> None:
+    pace = Pace(CPU, prompt_rows=64)
+    assert pace.prompt_ms(0) == 0.0
+    assert pace.prompt_ms(130) == pytest.approx(2 * CPU.ms(64) + CPU.ms(2))
+    pace.observe_prompt(64, 200.0)
+    pace.observe_prompt(10, 9999.0)  # the rest of a prompt says nothing about its whole forwards
+    assert pace.prompt_ms(128) == 400.0
+    assert Pace(FLAT, prompt_rows=1024).prompt_ms(1000) == 10.0
 
 
 def test_acceptance_is_learned_by_source_and_old_luck_fades() -> None:
