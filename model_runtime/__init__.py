@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         GenerateResult,
         ModelInfo,
         Policy,
+        RepairRequest,
         SamplingParams,
         ShouldStop,
         Snippet,
@@ -69,6 +70,7 @@ __all__ = [
     "OutOfMemory",
     "Policy",
     "Program",
+    "RepairRequest",
     "RequestError",
     "Runtime",
     "RuntimeConfig",
@@ -93,7 +95,7 @@ __all__ = [
 _NAMES_OF_MODULE = {
     "model_runtime.api": (
         "CompletionRequest CompletionResult EditRequest EditStep FinishReason GenerateRequest GenerateResult ModelInfo "
-        "Policy SamplingParams ShouldStop Snippet StopRules Timings never_stop"
+        "Policy RepairRequest SamplingParams ShouldStop Snippet StopRules Timings never_stop"
     ),
     "model_runtime.config": "RuntimeConfig default_home runtime_config_from_environment",
     "model_runtime.device_report": "describe_devices",

@@ -122,6 +122,25 @@ class EditRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class RepairRequest:
+    """Look for mistakes in `text[start:end]` and correct them, or carry a change through it; nobody says how."""
+
+    text: str
+    start: int = 0
+    end: int | None = None
+    """None: the end of the text."""
+    path: str | None = None
+    language: str | None = None
+    problems: tuple[tuple[int, int, str], ...] = ()
+    """(start, end, message) of what was reported; these places are looked at whatever the model thinks of them."""
+    changes: tuple[tuple[str, str], ...] = ()
+    """(before, after) of what the user has just changed: the rest is made consistent with it."""
+    pinned: tuple[tuple[int, int], ...] = ()
+    """As in `EditRequest`; the user's own change belongs here."""
+    params: SamplingParams = field(default_factory=lambda: SamplingParams(max_tokens=2048))
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """Milliseconds spent, and what was reused."""
 

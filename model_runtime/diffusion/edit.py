@@ -11,7 +11,7 @@ line ends where it was cut; what is learned of an edit in one window (a rename) 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from model_runtime.api import EditRequest, EditStep, FinishReason, ShouldStop, Timings
@@ -36,7 +36,7 @@ __all__ = ["Range", "edit"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class Piece:
     """A window of the range: its characters in the whole text."""
 
     start: int
@@ -53,26 +53,34 @@ def edit(model: Model, request: EditRequest, should_stop: ShouldStop) -> Iterato
     """
     started = time.perf_counter()
     end = len(request.text) if request.end is None else request.end
-    _check(request, end)
-    pieces = _pieces(model, request, end)
+    check_edit(request, end)
+    pieces = pieces_of(model, request, end)
     substitutions = Substitutions()
     if (seen := announced(request.instruction, request.text[request.start : end])) is not None:
         substitutions.learn(seen)
-    yield from _Edit(model, request, pieces, substitutions, should_stop, started).steps()
+    yield from WindowedEdit(model, request, pieces, substitutions, should_stop, started).steps()
 
 
-class _Edit:
+RewriteWindow = Callable[[Model, WindowTask], Iterator[WindowState]]
+
+
+class WindowedEdit:
     """One running edit: the windows that are done, and what they cost."""
 
     def __init__(
         self,
         model: Model,
         request: EditRequest,
-        pieces: list[_Piece],
+        pieces: list[Piece],
         substitutions: Substitutions,
         should_stop: ShouldStop,
         started: float,
+        rewrite: RewriteWindow = rewrite_window,
+        focus: tuple[tuple[int, int], ...] = (),
     ) -> None:
+        """`focus` are spans of the whole text that `rewrite` is told about."""
+        self._rewrite = rewrite
+        self._focus = focus
         self._model = model
         self._request = request
         self._pieces = pieces
@@ -116,12 +124,13 @@ class _Edit:
             self._request.text[self._pieces[-1].end :], "length" if self._num_left == num_shown else "end"
         )
 
-    def _window(self, piece: _Piece, old: str) -> Iterator[tuple[str, WindowState]]:
+    def _window(self, piece: Piece, old: str) -> Iterator[tuple[str, WindowState]]:
         """(new text of the window, state) after every step."""
         part = Range.of(old)
         code, fence = part.code.rstrip("\n"), fence_for(part.code)
         pins = pins_of(old, _inside(self._request.pinned, piece))
         spans = [(part.code_offset(pin.start), part.code_offset(pin.end)) for pin in pins]
+        focus = [tuple(map(part.code_offset, span)) for span in _inside(self._focus, piece)]
         task = WindowTask(
             prompt=self._prompt(code, fence),
             code=code,
@@ -131,9 +140,10 @@ class _Edit:
             should_stop=self._should_stop,
             started=self._started,
             substitutions=self._substitutions,
+            focus=tuple((span[0], span[1]) for span in focus),
         )
         text = old
-        for state in rewrite_window(self._model, task):
+        for state in self._rewrite(self._model, task):
             restored = part.restore(part.with_old_blank_end(state.code))
             if num_kept(pins, restored) == len(pins):
                 text = restored
@@ -188,7 +198,7 @@ class _Edit:
         )
 
 
-def _check(request: EditRequest, end: int) -> None:
+def check_edit(request: EditRequest, end: int) -> None:
     if not 0 <= request.start <= end <= len(request.text):
         raise RequestError(f"range {request.start}:{end} is outside the text of {len(request.text)} characters")
     if not request.instruction.strip():
@@ -197,13 +207,13 @@ def _check(request: EditRequest, end: int) -> None:
     check_params(request.params)
 
 
-def _inside(spans: tuple[tuple[int, int], ...], piece: _Piece) -> list[tuple[int, int]]:
+def _inside(spans: tuple[tuple[int, int], ...], piece: Piece) -> list[tuple[int, int]]:
     """The parts of the spans that lie in a piece, counted from its start."""
     cut = [(max(start, piece.start), min(end, piece.end)) for start, end in spans]
     return [(start - piece.start, end - piece.start) for start, end in cut if start < end]
 
 
-def _pieces(model: Model, request: EditRequest, end: int) -> list[_Piece]:
+def pieces_of(model: Model, request: EditRequest, end: int) -> list[Piece]:
     """The windows of the range; RequestError when there is none that can be shown."""
     tokenizer = model.tokenizer
     text = request.text[request.start : end]
@@ -214,7 +224,7 @@ def _pieces(model: Model, request: EditRequest, end: int) -> list[_Piece]:
     # Lines cost a little more apart than together, so what fits by this count fits.
     costs = [len(tokenizer.encode(line)) for line in lines]
     if sum(costs) <= whole:
-        return [_Piece(request.start, end, is_shown=True)]
+        return [Piece(request.start, end, is_shown=True)]
     windows = cut_windows(lines, costs, limit) if limit >= 1 else [Window(0, len(lines), is_shown=False)]
     if not any(window.is_shown for window in windows):
         raise RequestError(
@@ -223,6 +233,6 @@ def _pieces(model: Model, request: EditRequest, end: int) -> list[_Piece]:
     pieces, start = [], request.start
     for window in windows:
         stop = start + sum(map(len, lines[window.first : window.last]))
-        pieces.append(_Piece(start, stop, window.is_shown))
+        pieces.append(Piece(start, stop, window.is_shown))
         start = stop
     return pieces

@@ -35,7 +35,7 @@ class EditDrafter:
     _LOOK_FAR = 800
     _FAR_TOKENS = 4
     # So many tokens after the text was found again it is sure: until then the place that was left counts as well.
-    _SURE_TOKENS = 12
+    _SURE_TOKENS = 8
     # Tokens of what stayed that are looked at before a replacement, to see whole words.
     _CONTEXT_TOKENS = 12
 
@@ -52,7 +52,7 @@ class EditDrafter:
         self._old = old.encode("utf-8")
         self._substitutions = substitutions if substitutions is not None else Substitutions()
         self._new: list[int] = []
-        self._first_offset = 0
+        self._first_offset = self._first_written = 0
         self._canvas: list[int] = []
         self._old_ends: list[int] = []
         """Byte offset in the old text that stands behind each canvas token."""
@@ -84,6 +84,18 @@ class EditDrafter:
         return list(self._new)
 
     @property
+    def num_followed(self) -> int:
+        """How many of the newest tokens were where the canvas has them."""
+        if self._lost_at is not None:
+            return 0
+        return len(self._new) - (self._left_from[1] if self._left_from is not None else self._first_written)
+
+    @property
+    def is_sure(self) -> bool:
+        """True when enough was followed since the last deviation for `old_offset` to be no coincidence."""
+        return self.follows and (self._left_from is None or self.num_followed >= self._SURE_TOKENS)
+
+    @property
     def follows(self) -> bool:
         """True while the newest tokens are where the canvas has them, so that `old_offset` is sure."""
         return self._lost_at is None
@@ -112,7 +124,7 @@ class EditDrafter:
         self._trail = [each for each in self._trail if each[0] <= num_tokens]
         self._place, self._lost_at, self._left_from = 0, None, None
         self._canvas, self._old_ends, self._piece_starts = [], [], []
-        self._first_offset = old_offset
+        self._first_offset, self._first_written = old_offset, len(self._new)
         self._trail.append((len(self._new), old_offset))
         self._fill_from(old_offset, self._decode(self._new[-1:])[-1:])
 
@@ -185,8 +197,8 @@ class EditDrafter:
         """The new text is at `place` of the canvas: learn what was replaced on the way, and look at the rest anew."""
         assert self._lost_at is not None
         left_at, new_left_at = self._lost_at
-        if self._left_from is None or len(self._new) - self._left_from[1] > self._SURE_TOKENS:
-            self._left_from = (left_at, len(self._new))
+        is_sure = self._left_from is None or len(self._new) - self._left_from[1] > self._SURE_TOKENS
+        self._left_from = (left_at if is_sure or self._left_from is None else self._left_from[0], len(self._new))
         self._place, self._lost_at = place, None
         end, new_end = place - num_agreed, len(self._new) - num_agreed
         if end < left_at or new_end < new_left_at:

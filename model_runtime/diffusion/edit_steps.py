@@ -33,6 +33,8 @@ class WindowTask:
     started: float
     substitutions: Substitutions
     """Shared by the windows of one edit."""
+    focus: tuple[tuple[int, int], ...] = ()
+    """Spans [start, end) of `code` that are known to be in question; used where an edit only looks at some places."""
 
 
 @dataclass(slots=True)
@@ -56,20 +58,18 @@ class WindowState:
 
 def rewrite_window(model: Model, task: WindowTask) -> Iterator[WindowState]:
     """Yields after every step; the last time with a finish reason. Cancelled before the first token."""
-    canvas = EditDrafter(f"{task.code}\n{task.fence}", model.tokenizer, NgramDrafter(task.prompt), task.substitutions)
-    state = WindowState(task.code)
-    run = _Run(model, task, canvas, state)
-    yield from run.steps()
+    yield from WindowRun(model, task).steps()
 
 
-class _Run:
+class WindowRun:
     """The state of one window's rewrite."""
 
-    def __init__(self, model: Model, task: WindowTask, canvas: EditDrafter, state: WindowState) -> None:
+    def __init__(self, model: Model, task: WindowTask) -> None:
         self._model = model
         self._task = task
-        self._canvas = canvas
-        self._state = state
+        fallback = NgramDrafter(task.prompt)
+        self._canvas = EditDrafter(f"{task.code}\n{task.fence}", model.tokenizer, fallback, task.substitutions)
+        self._state = WindowState(task.code)
         self._old = task.code.encode("utf-8")
         self._kept: list[int] = []
         """Tokens behind the prompt that are not the model's to decide any more."""
@@ -110,6 +110,12 @@ class _Run:
                     self._take_back(missed)
                     return
                 yield state
+                if self._is_far_enough():
+                    return
+
+    def _is_far_enough(self) -> bool:
+        """True where what follows needs no rewriting."""
+        return False
 
     def _judge(self, token_id: int) -> FinishReason | None:
         tokenizer, written = self._model.tokenizer, self._state.written
@@ -126,7 +132,7 @@ class _Run:
     def _join(self) -> None:
         """The newest whole text, where it is known how the old one goes on and the pins are all there."""
         canvas, state = self._canvas, self._state
-        if not canvas.follows or state.finish_reason == "end":
+        if not canvas.is_sure or state.finish_reason == "end":
             return
         offset = canvas.old_offset
         num_of_fence = max(0, offset - len(self._old))
@@ -153,11 +159,13 @@ class _Run:
 
     def _take_back(self, pin: Pin) -> None:
         """Back to where the old text before the pin was last followed; from there to the pin's end, the old text."""
-        canvas, state, model = self._canvas, self._state, self._model
         start, end = (len(self._task.code[:place].encode("utf-8")) for place in (pin.start, pin.end))
-        num_tokens, offset = canvas.last_before(start)
-        forced = model.tokenizer.encode(self._old[offset:end].decode("utf-8"))
-        canvas.go_on_from(num_tokens, forced, end)
+        self._keep_old(*self._canvas.last_before(start), end)
+
+    def _keep_old(self, num_tokens: int, offset: int, end: int) -> None:
+        """Behind the first tokens comes the old text from `offset` to `end` (bytes), and there it goes on."""
+        canvas, state, model = self._canvas, self._state, self._model
+        canvas.go_on_from(num_tokens, model.tokenizer.encode(self._old[offset:end].decode("utf-8")), end)
         self._kept = canvas.written
         state.written = bytearray(model.tokenizer.decode_bytes(self._kept))
         state.finish_reason = None

@@ -104,6 +104,18 @@ def observed(left: str, old: str, new: str, right: str) -> Substitution | None:
     return Substitution(old, new, left.endswith(".")) if is_usable else None
 
 
+def observed_between(before: str, after: str) -> Substitution | None:
+    """The one replacement that turns `before` into `after`, in whole words; None when it is no such thing."""
+    head = 0
+    while head < min(len(before), len(after)) and before[head] == after[head]:
+        head += 1
+    tail = 0
+    while tail < min(len(before), len(after)) - head and before[-1 - tail] == after[-1 - tail]:
+        tail += 1
+    end, new_end = len(before) - tail, len(after) - tail
+    return observed(before[:head], before[head:end], after[head:new_end], before[end:]) if before != after else None
+
+
 def _begins_in_word(old: str, new: str) -> bool:
     return any(text and _WORD.match(text[0]) for text in (old, new))
 

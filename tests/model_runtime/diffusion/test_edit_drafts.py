@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as FastTokenizer
 
@@ -76,6 +76,7 @@ def test_a_wrong_expectation_is_given_up() -> None:
     assert forwards_for(OLD, Substitution("rate", "factor")) - NUM_TOKENS // 33 <= 6
 
 
+@settings(deadline=None)
 @given(TEXTS, TEXTS, st.booleans())
 def test_any_pair_of_texts_is_followed_without_failing(old: str, new: str, is_expecting: bool) -> None:
     believed = Substitutions()
@@ -93,6 +94,7 @@ def test_any_pair_of_texts_is_followed_without_failing(old: str, new: str, is_ex
     assert drafter.written == TOKENIZER.encode("ab") and drafter.old_offset == size
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_a_text_that_stays_is_passed_byte_for_byte(text: str) -> None:
     believed = Substitutions()
@@ -122,6 +124,7 @@ def test_what_is_seen_of_a_replacement(left: str, old: str, new: str, right: str
     assert observed(left, old, new, right) == seen
 
 
+@settings(deadline=None)
 @given(TEXTS, TEXTS, TEXTS, TEXTS)
 def test_any_replacement_is_looked_at_without_failing(left: str, old: str, new: str, right: str) -> None:
     seen = observed(left, old, new, right)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_runtime import RequestError
@@ -52,6 +52,7 @@ def test_a_span_outside_is_named() -> None:
         pins_of("abc", [(2, 9)])
 
 
+@settings(deadline=None)
 @given(st.text("ab\n 🎉", max_size=20), st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=4))
 def test_a_text_keeps_its_own_pins(text: str, pairs: list[tuple[int, int]]) -> None:
     spans = [(min(pair), max(pair)) for pair in pairs if max(pair) <= len(text)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from model_runtime.diffusion.edit_range import Range, split_lines
@@ -12,6 +12,7 @@ CODE = st.text(alphabet=st.sampled_from("ab \t\n\r\f\u2028é🎉:"), max_size=60
 INDENTED = "    def area(self):\r\n        return self.w\r\n\r\n    x = 1"
 
 
+@settings(deadline=None)
 @given(CODE)
 @example("")
 @example("\n")
@@ -36,6 +37,7 @@ def test_a_new_last_line_ends_as_the_old_one_did() -> None:
     assert Range.of("a = 1").restore("a = 1\nb = 2") == "a = 1\nb = 2"
 
 
+@settings(deadline=None)
 @given(CODE, st.integers(0, 60))
 def test_an_offset_stands_before_the_same_character_in_the_code(text: str, offset: int) -> None:
     part = Range.of(text)
@@ -45,6 +47,7 @@ def test_an_offset_stands_before_the_same_character_in_the_code(text: str, offse
         assert part.code[place] == text[offset]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["def f():", "    x", "", "\treturn 🎉", ")"]), max_size=40), st.integers(1, 12))
 def test_windows_cover_everything_and_keep_the_limit(lines: list[str], limit: int) -> None:
     costs = [len(line) for line in lines]
