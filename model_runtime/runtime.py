@@ -25,6 +25,7 @@ from model_runtime.api import (
     GenerateRequest,
     GenerateResult,
     ModelInfo,
+    RepairRequest,
     SamplingParams,
     ShouldStop,
     never_stop,
@@ -38,6 +39,7 @@ from model_runtime.diffusion.drafts import Drafter, NgramDrafter, NoDrafter
 from model_runtime.diffusion.edit import edit
 from model_runtime.diffusion.generate import Model, Task, decode
 from model_runtime.diffusion.infill import candidates, infill, read_ahead, timings
+from model_runtime.diffusion.repair import repair
 from model_runtime.diffusion.schedule import PROMPT_ROWS_CPU, PROMPT_ROWS_GPU, LatencyCurve, Pace
 from model_runtime.diffusion.switches import Switches
 from model_runtime.errors import CheckpointCorrupt, CheckpointError, OutOfMemory, RequestError, RuntimeFailure
@@ -181,14 +183,21 @@ class Runtime:
 
     def edit(self, request: EditRequest, should_stop: ShouldStop = never_stop) -> Iterator[EditStep]:
         """Rewrite a range; yields a valid whole text after every step, the last one final."""
+        yield from self._serve_steps(lambda model: edit(model, request, should_stop))
+
+    def repair(self, request: RepairRequest, should_stop: ShouldStop = never_stop) -> Iterator[EditStep]:
+        """Correct what is probably wrong, or make the text consistent with a change; steps as those of `edit`."""
+        yield from self._serve_steps(lambda model: repair(model, request, should_stop))
+
+    def _serve_steps(self, begin: Callable[[Model], Iterator[EditStep]]) -> Iterator[EditStep]:
         try:
             with _clean_after_failure(self._model):
-                yield from edit(self._model, request, should_stop)
+                yield from begin(self._model)
             return
         except Exception as error:
             self._leave_device(error)
         with _clean_after_failure(self._model):
-            yield from edit(self._model, request, should_stop)
+            yield from begin(self._model)
 
     def latency_curve(self, rows: Sequence[int], context: int = 512, repeats: int = 5) -> dict[int, float]:
         """Median milliseconds of one forward of that many rows behind `context` cached tokens.
