@@ -55,11 +55,8 @@ test-gpu: model  ## the tests that need a CUDA device
 bench-gpu: $(READY)  ## kernel tests and timings on a CUDA device
 	$(RUN)/python -m benchmarks.gpu.run --out out/gpu
 
-editors: $(READY)  ## check, test and package the VS Code extension (needs Node 20.9 or newer)
-	$(RUN)/python editors/vscode/scripts/write_settings.py --check
-	cd editors/vscode && npm ci --ignore-scripts && npm run check && npm test
-	cp LICENSE editors/vscode/LICENSE
-	cd editors/vscode && mkdir -p dist && npm run package
+editors: $(READY)  ## check, test and package the VS Code extension with the server inside (fetches Node where it is missing)
+	$(RUN)/python editors/vscode/scripts/build.py
 
 editor-tools: $(READY)  ## install a VS Code that runs headless, for test-editors (800 MB)
 	$(RUN)/python tests/editors/vscode/install_tools.py

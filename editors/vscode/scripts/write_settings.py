@@ -18,8 +18,30 @@ CLIENT_PROPERTIES: dict[str, dict[str, Any]] = {
         "type": "string",
         "default": "",
         "scope": "machine-overridable",
-        "markdownDescription": "Absolute path of the `seedls` program. Empty: the one on the PATH, else the one in a "
-        "`.venv` of the workspace.",
+        "markdownDescription": "Absolute path of the `seedls` program. Empty: the one on the PATH, else the one that "
+        "*Install the Server* made, else the one in a `.venv` of the workspace.",
+    },
+    "seedls.server.package": {
+        "type": "string",
+        "default": "",
+        "scope": "machine",
+        "markdownDescription": "What *Install the Server* installs with pip: a wheel or the folder of a clone. Empty: "
+        "the server that came with the extension.",
+    },
+    "seedls.server.pipArguments": {
+        "type": "array",
+        "default": [],
+        "items": {"type": "string"},
+        "scope": "machine",
+        "markdownDescription": "Further arguments of pip there, for example an index with smaller PyTorch builds for "
+        "machines without a GPU.",
+    },
+    "seedls.server.python": {
+        "type": "string",
+        "default": "",
+        "scope": "machine",
+        "markdownDescription": "Python (3.11 or newer) of the private environment. Empty: the first one on the PATH "
+        "that is new enough.",
     },
     "seedls.trace.server": {
         "type": "string",

@@ -9,6 +9,7 @@ import { homedir } from "node:os";
 import * as vscode from "vscode";
 import {
   CancellationToken,
+  CodeActionResolveRequest,
   LanguageClient,
   RevealOutputChannelOn,
   State,
@@ -16,6 +17,7 @@ import {
 } from "vscode-languageclient/node";
 
 import { confirmsEdits, serverPath } from "./config";
+import type { EditPreview } from "./editPreview";
 import { LANGUAGES } from "./languages";
 import { EXPLAIN_LAST, STATE_CHANGED, STATUS } from "./protocol";
 import type { Explanation, StateChanged, Status } from "./protocol";
@@ -24,9 +26,6 @@ import type { ServerLocation } from "./serverLocation";
 import { forServer } from "./serverSettings";
 import { INITIAL, asState } from "./statusText";
 import type { Known } from "./statusText";
-
-const REMINDER = "$(checklist) Refactor Preview: tick what to keep, then Apply";
-const REMINDER_MS = 15_000;
 
 export type ServerKnown = Pick<Known, "state" | "message" | "numRunning" | "outcome" | "reason">;
 
@@ -40,7 +39,12 @@ export class SeedlsClient implements vscode.Disposable {
   /** The server's edit arrived; from here on it is the user who decides, not the model that works. */
   private readonly applying = new vscode.EventEmitter<void>();
 
-  constructor(readonly log: vscode.LogOutputChannel) {}
+  constructor(
+    readonly log: vscode.LogOutputChannel,
+    private readonly preview: EditPreview,
+    /** Where "Install the Server" puts it. */
+    private readonly privateFolder: string,
+  ) {}
 
   get now(): ServerKnown {
     return this.known;
@@ -70,6 +74,11 @@ export class SeedlsClient implements vscode.Disposable {
     });
   }
 
+  /** Where the server would be started from. */
+  locate(): ServerLocation {
+    return locateServer(this.privateFolder);
+  }
+
   /** Model and counters. */
   status(): Promise<Status> {
     return this.running.sendRequest<Status>(STATUS);
@@ -90,7 +99,7 @@ export class SeedlsClient implements vscode.Disposable {
     if (this.client) {
       return;
     }
-    const found = locateServer();
+    const found = locateServer(this.privateFolder);
     if (!found.isFound) {
       this.log.warn(found.message);
       this.update({ state: "missing", message: found.message });
@@ -121,7 +130,7 @@ export class SeedlsClient implements vscode.Disposable {
   }
 
   private create(program: string): LanguageClient {
-    const client = new LanguageClient(
+    const client: LanguageClient = new LanguageClient(
       "seedls",
       "seedls",
       { command: program, args: ["serve", "--stdio"], transport: TransportKind.stdio },
@@ -138,11 +147,12 @@ export class SeedlsClient implements vscode.Disposable {
               const answer = await next(params, token);
               return Array.isArray(answer) ? answer.map(forServer) : answer;
             },
-            handleApplyEdit: (params, next) => {
+            handleApplyEdit: async (params, next) => {
               this.applying.fire();
-              const answer = Promise.resolve(next(params, CancellationToken.None));
-              remindOfPreview(answer);
-              return answer;
+              if (confirmsEdits() && this.preview.canShow(params.edit)) {
+                return { applied: await this.preview.show(params.edit, params.label ?? "Rewrite") };
+              }
+              return next(params, CancellationToken.None);
             },
           },
           provideInlineCompletionItems: (document, position, context, token, next) =>
@@ -151,14 +161,7 @@ export class SeedlsClient implements vscode.Disposable {
               void this.noteLast();
               return items;
             }),
-          resolveCodeAction: (action, token, next) =>
-            this.whileRunning(async () => {
-              const resolved = await next(action, token);
-              if (resolved?.edit) {
-                remindOfPreview();
-              }
-              return resolved;
-            }),
+          resolveCodeAction: (action, token) => this.whileRunning(() => this.resolve(client, action, token)),
         },
       },
     );
@@ -176,6 +179,22 @@ export class SeedlsClient implements vscode.Disposable {
       }
     });
     return client;
+  }
+
+  /** Fill in an action: with a command that previews its edit, or with the edit where it cannot be previewed. */
+  private async resolve(
+    client: LanguageClient,
+    action: vscode.CodeAction,
+    token: vscode.CancellationToken,
+  ): Promise<vscode.CodeAction> {
+    const asked = await client.code2ProtocolConverter.asCodeAction(action, token);
+    const resolved = await client.sendRequest(CodeActionResolveRequest.type, asked, token);
+    if (resolved.edit && confirmsEdits() && this.preview.canShow(resolved.edit)) {
+      action.command = this.preview.commandFor(resolved.edit, resolved.title);
+    } else if (resolved.edit) {
+      action.edit = await client.protocol2CodeConverter.asWorkspaceEdit(resolved.edit, token);
+    }
+    return action;
   }
 
   /** The state may have changed before the notification had a listener. */
@@ -234,23 +253,13 @@ export class SeedlsClient implements vscode.Disposable {
   }
 }
 
-/** The editor shows every hunk unticked, which is easily overlooked. */
-function remindOfPreview(decided?: Promise<unknown>): void {
-  if (confirmsEdits()) {
-    const reminder = vscode.window.setStatusBarMessage(REMINDER, REMINDER_MS);
-    const hide = () => {
-      reminder.dispose();
-    };
-    void decided?.then(hide, hide);
-  }
-}
-
-/** Where the server is now, by the settings, the PATH and the workspace. */
-export function locateServer(): ServerLocation {
+/** Where the server is now, by the settings, the PATH, the private environment and the workspace. */
+function locateServer(privateFolder: string): ServerLocation {
   const folders = vscode.workspace.isTrusted ? (vscode.workspace.workspaceFolders ?? []) : [];
   return findServer({
     configuredPath: serverPath(),
     searchPath: process.env["PATH"] ?? "",
+    privateFolder,
     trustedFolders: folders.filter((folder) => folder.uri.scheme === "file").map((folder) => folder.uri.fsPath),
     homeFolder: homedir(),
     platform: process.platform,

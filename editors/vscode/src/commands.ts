@@ -6,20 +6,31 @@ import { promisify } from "node:util";
 import * as vscode from "vscode";
 import { ExecuteCommandRequest } from "vscode-languageclient/node";
 
-import { locateServer } from "./client";
 import type { SeedlsClient } from "./client";
 import { toggleLanguage } from "./config";
+import type { EditPreview } from "./editPreview";
+import { fixProblem, followLastEdit } from "./problems";
 import { COMMAND_EXPLAIN_LAST } from "./protocol";
 import { refactorSelection } from "./refactor";
+import { installServer } from "./serverSetup";
 import { showMenu } from "./status";
 
 const DOCTOR_TIMEOUT_MS = 300_000;
 const MAX_REPORT_BYTES = 2 ** 20;
 
 /** Register every command; each failure is shown in one line. */
-export function registerCommands(client: SeedlsClient, memory: vscode.Memento): vscode.Disposable {
+export function registerCommands(
+  client: SeedlsClient,
+  preview: EditPreview,
+  context: vscode.ExtensionContext,
+): vscode.Disposable {
   const table: Record<string, () => Promise<void> | Thenable<void>> = {
-    "seedls.refactorSelection": () => refactorSelection(client, memory),
+    "seedls.refactorSelection": () => refactorSelection(client, preview, context.globalState),
+    "seedls.fixProblem": () => fixProblem(client, preview),
+    "seedls.followLastEdit": () => followLastEdit(client, preview),
+    "seedls.applyPreview": () => preview.apply(),
+    "seedls.discardPreview": () => preview.discard(),
+    "seedls.installServer": () => installServer(context, client),
     "seedls.completeHere": () => vscode.commands.executeCommand("editor.action.inlineSuggest.trigger"),
     "seedls.explainSuggestion": () => runOnServer(client, COMMAND_EXPLAIN_LAST),
     "seedls.toggleLanguage": toggleActiveLanguage,
@@ -28,7 +39,7 @@ export function registerCommands(client: SeedlsClient, memory: vscode.Memento): 
       client.log.show();
       return Promise.resolve();
     },
-    "seedls.doctor": doctor,
+    "seedls.doctor": () => doctor(client),
     "seedls.showMenu": () => showMenu(client),
   };
   return vscode.Disposable.from(
@@ -61,8 +72,8 @@ async function toggleActiveLanguage(): Promise<void> {
 }
 
 /** Run `seedls doctor` and show its report as a document. Takes seconds: it loads the model and measures. */
-async function doctor(): Promise<void> {
-  const found = locateServer();
+async function doctor(client: SeedlsClient): Promise<void> {
+  const found = client.locate();
   if (!found.isFound) {
     throw new Error(found.message);
   }

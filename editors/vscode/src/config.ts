@@ -10,6 +10,24 @@ export function serverPath(): string {
   return vscode.workspace.getConfiguration(SECTION).get<string>("server.path", "");
 }
 
+/** What pip installs for the private environment; "": the wheel that came with the extension. */
+export function serverPackage(): string {
+  return vscode.workspace.getConfiguration(SECTION).get<string>("server.package", "");
+}
+
+export function serverPipArguments(): readonly string[] {
+  return vscode.workspace.getConfiguration(SECTION).get<string[]>("server.pipArguments", []);
+}
+
+/** The Python of the private environment; "": the first on the PATH that is new enough. */
+export function serverPython(): string {
+  return vscode.workspace.getConfiguration(SECTION).get<string>("server.python", "").trim();
+}
+
+export function modelName(): string {
+  return vscode.workspace.getConfiguration(SECTION).get<string>("model", "coder-0.5b");
+}
+
 export function disabledLanguages(): readonly string[] {
   return vscode.workspace.getConfiguration(SECTION).get<string[]>("completion.disabledLanguages", []);
 }
@@ -30,5 +48,5 @@ export async function toggleLanguage(language: string): Promise<boolean> {
 
 /** Whether a change asks for another server process. */
 export function changesServer(event: vscode.ConfigurationChangeEvent): boolean {
-  return event.affectsConfiguration(`${SECTION}.server`);
+  return event.affectsConfiguration(`${SECTION}.server.path`);
 }

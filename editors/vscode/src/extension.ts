@@ -5,18 +5,22 @@ import * as vscode from "vscode";
 import { SeedlsClient } from "./client";
 import { registerCommands } from "./commands";
 import { changesServer } from "./config";
+import { EditPreview } from "./editPreview";
+import { privateEnvironment } from "./serverSetup";
 import { createStatusItem } from "./status";
 
 let client: SeedlsClient | undefined;
 
 export function activate(context: vscode.ExtensionContext): void {
   const log = vscode.window.createOutputChannel("seedls", { log: true });
-  const started = new SeedlsClient(log);
+  const preview = new EditPreview();
+  const started = new SeedlsClient(log, preview, privateEnvironment(context));
   client = started;
   context.subscriptions.push(
     log,
+    preview,
     createStatusItem(started),
-    registerCommands(started, context.globalState),
+    registerCommands(started, preview, context),
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (changesServer(event)) {
         void started.restart();
@@ -37,8 +41,12 @@ export async function deactivate(): Promise<void> {
 }
 
 async function offerPath(message: string): Promise<void> {
+  const install = "Install the server";
   const open = "Set the path";
-  if ((await vscode.window.showWarningMessage(message, open)) === open) {
+  const chosen = await vscode.window.showWarningMessage(message, install, open);
+  if (chosen === install) {
+    await vscode.commands.executeCommand("seedls.installServer");
+  } else if (chosen === open) {
     await vscode.commands.executeCommand("workbench.action.openSettings", "seedls.server.path");
   }
 }

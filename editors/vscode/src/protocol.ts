@@ -10,6 +10,10 @@ export const COPILOT_INLINE_EDIT = "textDocument/copilotInlineEdit";
 export const COPILOT_DID_FOCUS = "textDocument/didFocus";
 export const COPILOT_DID_SHOW = "textDocument/didShowInlineEdit";
 export const STATE_CHANGED = "seedls/stateChanged";
+export const EDIT_RUN_START = "seedls/editRun/start";
+export const EDIT_RUN_STEP = "seedls/editRun/step";
+export const EDIT_RUN_ACCEPT = "seedls/editRun/accept";
+export const EDIT_RUN_CANCEL = "seedls/editRun/cancel";
 
 export const COMMAND_STATUS = "seedls.status";
 export const COMMAND_EXPLAIN_LAST = "seedls.explainLast";
@@ -77,4 +81,37 @@ export interface RefactorRequest {
   uri: string;
   range: { start: { line: number; character: number }; end: { line: number; character: number } };
   instruction: string;
+}
+
+/** A place of a document, as the protocol counts it. */
+interface Range {
+  start: { line: number; character: number };
+  end: { line: number; character: number };
+}
+
+/** An edit that the user wants to watch. */
+export interface EditRunStart {
+  uri: string;
+  instruction: string;
+  range: Range | null;
+  pinned: Range[];
+  diagnostics: string[];
+}
+
+/** What is asked of a run. */
+export interface EditRunRequest {
+  run: string;
+  milliseconds: number;
+}
+
+/** How far a run is, and the edits that would be applied now. */
+export interface EditRunState {
+  run: string;
+  state: string;
+  reason: string;
+  version: number;
+  edits: { range: Range; newText: string }[];
+  fraction: number;
+  tokens: number;
+  forwards: number;
 }

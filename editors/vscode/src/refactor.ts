@@ -1,6 +1,6 @@
 /**
  * "Refactor Selection": asks what to do in a box that offers the server's own rewrites and what was typed before, and
- * lets the server do it. The preview is the editor's own: the server marks every hunk as one to confirm.
+ * lets the server do it. What comes back is previewed (editPreview.ts).
  */
 
 import * as vscode from "vscode";
@@ -8,6 +8,9 @@ import { CodeActionRequest, CodeActionTriggerKind, ExecuteCommandRequest } from 
 import type { CodeAction, Range } from "vscode-languageclient/node";
 
 import type { SeedlsClient } from "./client";
+import { confirmsEdits } from "./config";
+import type { EditPreview } from "./editPreview";
+import { watchEditRun } from "./editRun";
 import { remembered } from "./history";
 import { COMMAND_APPLY_ACTION, COMMAND_REFACTOR } from "./protocol";
 import type { RefactorRequest } from "./protocol";
@@ -21,7 +24,11 @@ interface Choice extends vscode.QuickPickItem {
   instruction?: string;
 }
 
-export async function refactorSelection(client: SeedlsClient, memory: vscode.Memento): Promise<void> {
+export async function refactorSelection(
+  client: SeedlsClient,
+  preview: EditPreview,
+  memory: vscode.Memento,
+): Promise<void> {
   const editor = vscode.window.activeTextEditor;
   if (!editor) {
     throw new Error("open a file and select the code to refactor");
@@ -37,7 +44,8 @@ export async function refactorSelection(client: SeedlsClient, memory: vscode.Mem
     await execute(client, COMMAND_APPLY_ACTION, chosen.action.data);
   } else if (chosen.instruction) {
     await memory.update(HISTORY_KEY, remembered(history, chosen.instruction));
-    await execute(client, COMMAND_REFACTOR, { uri, range, instruction: chosen.instruction } satisfies RefactorRequest);
+    const wish = { uri, range, instruction: chosen.instruction } satisfies RefactorRequest;
+    await (confirmsEdits() ? watchEditRun(client, preview, wish) : execute(client, COMMAND_REFACTOR, wish));
   }
 }
 

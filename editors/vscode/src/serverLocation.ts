@@ -10,6 +10,8 @@ export interface Surroundings {
   configuredPath: string;
   /** Value of the PATH variable. */
   searchPath: string;
+  /** The environment that the extension made on request; it may not exist. */
+  privateFolder: string;
   /** Folders of the workspace; empty when the user has not trusted them. */
   trustedFolders: readonly string[];
   homeFolder: string;
@@ -18,9 +20,10 @@ export interface Surroundings {
 }
 
 export type ServerLocation =
-  { isFound: true; program: string; source: "setting" | "PATH" | "workspace" } | { isFound: false; message: string };
+  | { isFound: true; program: string; source: "setting" | "PATH" | "private" | "workspace" }
+  | { isFound: false; message: string };
 
-/** The configured path, else `seedls` on the PATH, else in a `.venv` of the workspace. */
+/** The configured path, else `seedls` on the PATH, else in the private environment, else in a workspace's `.venv`. */
 export function findServer(around: Surroundings): ServerLocation {
   if (around.configuredPath.trim()) {
     return configured(around, around.configuredPath.trim());
@@ -33,6 +36,10 @@ export function findServer(around: Surroundings): ServerLocation {
     return { isFound: true, program: fromPath, source: "PATH" };
   }
   const scripts = around.platform === "win32" ? "Scripts" : "bin";
+  const inPrivate = firstProgram(around, [join(around, around.privateFolder, scripts)]);
+  if (inPrivate) {
+    return { isFound: true, program: inPrivate, source: "private" };
+  }
   const environments = around.trustedFolders.map((folder) => join(around, folder, ".venv", scripts));
   const inWorkspace = firstProgram(around, environments);
   if (inWorkspace) {
@@ -42,7 +49,7 @@ export function findServer(around: Surroundings): ServerLocation {
     isFound: false,
     message:
       "seedls was not found: not on the PATH and not in a .venv of this workspace. " +
-      "Install it (pip install seedls) or set seedls.server.path.",
+      "Install the server, or set seedls.server.path.",
   };
 }
 

@@ -46,6 +46,7 @@ export async function showMenu(client: SeedlsClient): Promise<void> {
   const language = activeLanguage();
   const entries: MenuEntry[] = [];
   if (client.now.state === "missing") {
+    entries.push({ label: "$(cloud-download) Install the server", command: "seedls.installServer" });
     entries.push({
       label: "$(gear) Set the path of the server",
       command: "workbench.action.openSettings",
@@ -61,6 +62,8 @@ export async function showMenu(client: SeedlsClient): Promise<void> {
   }
   entries.push(
     { label: "$(wand) Refactor the selection…", command: "seedls.refactorSelection" },
+    { label: "$(tools) Fix the problem at the cursor", command: "seedls.fixProblem" },
+    { label: "$(references) Follow the last edit", command: "seedls.followLastEdit" },
     { label: "$(question) Explain the last suggestion", command: "seedls.explainSuggestion" },
     { label: "$(refresh) Restart the server", command: "seedls.restartServer" },
     { label: "$(output) Show the log", command: "seedls.showLog" },

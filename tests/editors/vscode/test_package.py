@@ -68,7 +68,8 @@ def test_payloads_have_the_servers_fields(payload: Any) -> None:
     assert found is not None, f"{payload.__name__} is not mirrored"
     kinds = {"str": "string", "int": "number", "float": "number", "list[str]": "string[]"}
     kinds |= {"dict[str, int]": "Record<string, number>", "dict[str, float]": "Record<string, number>"}
-    kinds["list[NextEdit]"] = "NextEdit[]"
+    kinds |= {"list[NextEdit]": "NextEdit[]", "tuple[str, ...]": "string[]", "types.Range | None": "Range | null"}
+    kinds |= {"tuple[types.Range, ...]": "Range[]", "list[dict[str, Any]]": "{ range: Range; newText: string }[]"}
     kinds["dict[str, Any]"] = ""  # an LSP object, which the mirror spells out
     mirrored = dict(re.findall(r"^  (\w+): (.+);$", found[1], re.MULTILINE))
     expected = {field.name: kinds[str(field.type)] for field in fields(payload)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from seedls.syntax import parse
 from tests.editors.vscode.code_server import Workbench, missing, server_program, workbench
 from tests.support.fake_engine import PlannedCompletion, PlannedEdit, Script
+from tests.support.lsp_client import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 CODE = '# 漢👋 café\ndef add(a, b):\n    \n\n\nprint("👋", add(1, 2))\n'
@@ -58,7 +60,8 @@ def test_ghost_text_and_refactoring_end_up_in_the_file(tmp_path: Path, line_endi
                 {"action": "press", "key": "Tab"},
                 {"action": "untilBuffer", "contains": "    return total"},
                 {"action": "refactor", "from": 2, "to": 4, "instruction": NAMES, "shown": "box"},
-                {"action": "applyPreview", "shown": "preview"},
+                {"action": "preview", "shown": "preview"},
+                "applyPreview",
                 {"action": "untilBuffer", "contains": "def add(left, right):"},
                 "save",
                 {"action": "menu", "shown": "menu"},
@@ -67,10 +70,116 @@ def test_ghost_text_and_refactoring_end_up_in_the_file(tmp_path: Path, line_endi
     assert "total = a + b" in seen["ghost"][0]
     assert any("Add type hints (selection)" in row for row in seen["refactor"][0])
     assert any("Restart the server" in row for row in seen["menu"][0])
+    assert [row.split("line")[0] for row in seen["preview"][0]] == [
+        "def add(left, right):",
+        "total = left + right  # 👋",
+    ]
     expected = CODE.replace(
         "add(a, b):\n    \n", "add(left, right):\n    total = left + right  # 👋\n    return total\n"
     )
     assert file.read_bytes().decode() == expected.replace("\n", line_ending)
+
+
+def test_changes_are_ticked_one_by_one_and_a_preview_can_be_discarded(tmp_path: Path) -> None:
+    script = Script(edits=(PlannedEdit("left", "first", "Simplify"),))
+    before = "def add(left, b):\n    total = b\n    return total + left\n"
+    file = _write(tmp_path, before)
+    with workbench(tmp_path, _fake(tmp_path, script)) as editor:
+        seen = editor.drive(
+            _steps(
+                {"action": "open", "file": "a.py"},
+                {"action": "status", "matches": "seedls: ready"},
+                # By the editor's own menu: the same preview, and not the editor's unticked one.
+                {"action": "goTo", "place": "1:6"},
+                {"action": "codeAction", "name": "Simplify"},
+                "preview",
+                "discardPreview",
+                {"action": "untilBuffer", "contains": "def add(left, b):"},
+                {"action": "refactor", "from": 1, "to": 3, "instruction": "Simplify it"},
+                "preview",
+                {"action": "tick", "row": 1},
+                {"action": "press", "key": "Control+Enter"},
+                {"action": "untilBuffer", "contains": "def add(first, b):"},
+                "save",
+                {"action": "press", "key": "Control+z"},
+                {"action": "untilBuffer", "contains": "def add(left, b):"},
+            )
+        )
+    assert [len(rows) for rows in seen["preview"]] == [2, 2]
+    assert file.read_text(encoding="utf-8") == before.replace("(left", "(first")
+
+
+def test_it_forms_step_by_step_in_the_preview(tmp_path: Path) -> None:
+    half = CODE.replace("add(a, b)", "add(a, c)")
+    slow = PlannedEdit("add(a, b)", "add(c, d)", "names", steps=(half,) * 2000, step_s=0.05)
+    file = _write(tmp_path, CODE)
+    with workbench(tmp_path, _fake(tmp_path, Script(edits=(slow,)))) as editor:
+        seen = editor.drive(
+            _steps(
+                {"action": "open", "file": "a.py"},
+                {"action": "status", "matches": "seedls: ready"},
+                {"action": "refactor", "from": 2, "to": 3, "instruction": "other names"},
+                {"action": "preview", "shown": "live"},
+                {"action": "status", "matches": "busy"},
+                "applyPreview",
+                {"action": "untilBuffer", "contains": "def add(a, c):"},
+                {"action": "status", "matches": "seedls: ready|^ready"},
+                "save",
+            )
+        )
+    assert len(seen["preview"][0]) == 1
+    assert file.read_text(encoding="utf-8") == half
+
+
+def test_the_server_is_installed_on_request(tmp_path: Path) -> None:
+    """Into an environment of its own; a small package stands in for the server, everything else is real."""
+    script = Script(completions=(PlannedCompletion("return a + b", after="    "),))
+    (tmp_path / "script.json").write_text(script.to_json(), encoding="utf-8")
+    _write(tmp_path, CODE)
+    package = _stand_in(tmp_path / "package", tmp_path / "script.json")
+    settings = {
+        "seedls.server.package": str(package),
+        "seedls.server.pipArguments": ["--no-index", "--no-build-isolation"],
+    }
+    settings["seedls.server.python"] = sys.executable
+    with workbench(tmp_path, None, search_path=str(_empty(tmp_path)), **settings) as editor:
+        seen = editor.drive(
+            _steps(
+                {"action": "open", "file": "a.py"},
+                {"action": "status", "matches": "not found"},
+                {"action": "menuEntry", "name": "Install the server"},
+                {"action": "status", "matches": "seedls: ready"},
+                {"action": "goTo", "place": "3:5"},
+                TRIGGER,
+                "ghost",
+            ),
+            timeout_s=90,
+        )
+    assert "return a + b" in seen["ghost"][0]
+    assert (tmp_path / "installed-model.txt").read_text(encoding="utf-8").split() == ["model", "install", "coder-0.5b"]
+
+
+def _empty(folder: Path) -> Path:
+    """A PATH without a server on it; code-server itself needs only what its interpreter brings."""
+    (folder / "bin").mkdir()
+    return folder / "bin"
+
+
+def _stand_in(folder: Path, script: Path) -> Path:
+    """A package `seedls` that pip can install without an index, and whose program serves the script."""
+    (folder / "scripts").mkdir(parents=True)
+    program = folder / "scripts" / "seedls"
+    program.write_text(
+        "#!/bin/sh\n"
+        f'if [ "$1" = model ]; then echo "$@" > {script.parent}/installed-model.txt; exit; fi\n'
+        f"export PYTHONPATH={ROOT}\nexec {sys.executable} -m tests.support.fake_server {script}\n",
+        encoding="utf-8",
+    )
+    (folder / "setup.py").write_text(
+        "from setuptools import setup\nsetup(name='seedls', version='0', scripts=['scripts/seedls'], py_modules=[])\n",
+        encoding="utf-8",
+    )
+    return folder
 
 
 def test_settings_live_and_a_killed_server_comes_back(tmp_path: Path) -> None:
@@ -142,7 +251,8 @@ def _complete_and_refactor(editor: Workbench) -> dict[str, list[Any]]:
             {"action": "press", "key": "Tab"},
             {"action": "untilBuffer", "contains": "return a + b"},
             {"action": "refactor", "from": 2, "to": 3, "instruction": "Add type hints", "shown": "box"},
-            {"action": "applyPreview", "shown": "preview"},
+            {"action": "preview", "shown": "preview"},
+            "applyPreview",
             {"action": "untilBuffer", "contains": "def add(a: "},
             "save",
         ),

@@ -98,7 +98,11 @@ M.table = {
     doc = 'why the last suggestion was shown or not',
     run = function() run_on_server(protocol.COMMAND_EXPLAIN_LAST) end,
   },
-  fix = { doc = "fix a diagnostic of this line", run = function(call) rewrite.fix(call.buffer, call.lines) end },
+  fix = { doc = 'fix a diagnostic of this line', run = function(call) rewrite.fix(call.buffer, call.lines) end },
+  follow = {
+    doc = 'show what should follow from your last edit',
+    run = function(call) rewrite.follow(call.buffer) end,
+  },
   log = { doc = "open the log of Neovim's clients", run = function() vim.cmd.edit(vim.lsp.get_log_path()) end },
   next = { doc = 'go to the next previewed change', run = function(call) preview.go(call.buffer, 1) end },
   previous = { doc = 'go to the previous previewed change', run = function(call) preview.go(call.buffer, -1) end },

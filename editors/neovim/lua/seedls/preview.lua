@@ -17,6 +17,7 @@ local namespace = vim.api.nvim_create_namespace('seedls.preview')
 ---@field changes seedls.Shown[]
 ---@field keys string[] mapped while it is open
 ---@field num_kept integer
+---@field is_touched boolean a change was kept or dropped
 ---@field on_end fun(num_kept: integer)
 
 local previews = {} ---@type table<integer, seedls.Preview>
@@ -174,6 +175,7 @@ local function decide(buffer, is_kept, is_all)
   if not preview then
     return server.say('nothing is previewed here', vim.log.levels.WARN)
   end
+  preview.is_touched = true
   local index = at_cursor(buffer)
   local first, last = is_all and 1 or index, is_all and #preview.changes or index
   for number = last or 0, first or 1, -1 do
@@ -269,7 +271,7 @@ function M.show(buffer, title, hunks, on_end)
   local changes = vim.tbl_map(function(hunk)
     return { hunk = hunk, below_mark = 0 }
   end, hunks)
-  previews[buffer] = { title = title, changes = changes, keys = {}, num_kept = 0, on_end = on_end }
+  previews[buffer] = { title = title, changes = changes, keys = {}, num_kept = 0, is_touched = false, on_end = on_end }
   if #changes == 0 then
     return close(buffer)
   end
@@ -278,6 +280,25 @@ function M.show(buffer, title, hunks, on_end)
   if buffer == vim.api.nvim_get_current_buf() then
     reveal(buffer)
   end
+end
+
+--- Replace the changes of an open preview by later ones of the same rewrite. Once the user has decided on one of them
+--- they are his: nothing is replaced any more.
+---@param buffer integer
+---@param title string
+---@param hunks seedls.Hunk[]
+---@return boolean is_wanted whether later ones are wanted too
+function M.update(buffer, title, hunks)
+  local preview = previews[buffer]
+  if not preview or preview.is_touched then
+    return false
+  end
+  preview.title = title
+  preview.changes = vim.tbl_map(function(hunk)
+    return { hunk = hunk, below_mark = 0 }
+  end, hunks)
+  redraw(buffer)
+  return true
 end
 
 --- Follow edits and closing of previewed buffers from now on.

@@ -1,6 +1,7 @@
 -- Rewrites: in the user's own words, ready-made, or as the fix of a diagnostic. Asks the server and hands its edit to
 -- the preview. Owns the questions to the user; the server decides what may be changed.
 
+local edit_run = require('seedls.edit_run')
 local hunks = require('seedls.hunks')
 local preview = require('seedls.preview')
 local protocol = require('seedls.protocol')
@@ -78,8 +79,11 @@ end
 ---@param place seedls.Place
 ---@param instruction string
 local function send_instruction(client, place, instruction)
-  local arguments = { uri = vim.uri_from_bufnr(place.buffer), range = place.range, instruction = instruction }
-  local params = { command = protocol.COMMAND_REFACTOR, arguments = { arguments } }
+  local wish = { uri = vim.uri_from_bufnr(place.buffer), range = place.range, instruction = instruction }
+  if require('seedls').options.preview then
+    return edit_run.watch(client, place.buffer, wish)
+  end
+  local params = { command = protocol.COMMAND_REFACTOR, arguments = { wish } }
   server.request(client, 'workspace/executeCommand', params, place.buffer, function() end)
 end
 
@@ -158,6 +162,23 @@ function M.rewrite(buffer, lines, words)
       return action.title:lower():find(vim.trim(words):lower(), 1, true) ~= nil
     end, actions or {})
     choose(client, buffer, wanted, 'no such rewrite here: select some code, or put the cursor into a function')
+  end)
+end
+
+--- Show what should follow from the last edit: a rename half done, an argument missing elsewhere.
+---@param buffer integer
+function M.follow(buffer)
+  local client = server.attached(buffer)
+  local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
+  server.request(client, protocol.NEXT_EDIT, params, buffer, function(found)
+    if not found or #found.edits == 0 then
+      return say('nothing follows from the last edit')
+    end
+    local edits = vim.tbl_map(function(edit)
+      return { range = edit.range, newText = edit.text }
+    end, found.edits)
+    local document = { uri = found.uri, version = found.version }
+    present(client, { documentChanges = { { textDocument = document, edits = edits } } }, 'Follow', function() end)
   end)
 end
 

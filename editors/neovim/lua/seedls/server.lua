@@ -19,6 +19,7 @@ local MODEL_METHODS = {
   ['textDocument/inlineCompletion'] = true,
   ['codeAction/resolve'] = true,
   ['workspace/executeCommand'] = true,
+  [protocol.EDIT_RUN_STEP] = true,
 }
 
 --- The client of a buffer, or any seedls client when the buffer has none.
