@@ -81,7 +81,7 @@ _WRAPPERS = frozenset(
     }
 )
 """Nodes around definitions."""
-_COMMENT_TYPES = frozenset({"comment", "line_comment", "block_comment"})
+_COMMENT_TYPES = frozenset({"comment", "line_comment", "block_comment", "comment_content"})
 _STRING_TYPES = frozenset(
     {
         "string",
