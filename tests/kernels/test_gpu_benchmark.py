@@ -9,11 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.gpu import end_to_end, run, stages
+from benchmarks.gpu.cases import SHAPES
 from benchmarks.gpu.report import Results
-from model_runtime.kernels import reference
-from tests.cuda_emulation.backend import compiler
+from benchmarks.gpu.step import filled_cache, random_network
+from model_runtime.kernels import Kernels, reference
+from model_runtime.models.fused_qwen2 import WeightFormat
+from tests.cuda_emulation.backend import EmulationBackend, compiler
 from tests.cuda_path.fused_model import write_fused_checkpoint
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="g++ is not installed")
@@ -105,3 +109,17 @@ def test_an_unknown_stage_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         run.parse_options(["--out", str(tmp_path), "--stages", "step,stop"])
     assert "unknown stage 'stop'" in capsys.readouterr().err
+
+
+@needs_compiler
+@pytest.mark.parametrize("weights", ["dense", "int8"])
+def test_greedy_tokens_are_the_same_with_kernels_on_and_off(weights: WeightFormat) -> None:
+    """The network that the step table times."""
+    found = []
+    for kernels in (Kernels(EmulationBackend(), "emulated"), Kernels(None, "reference")):
+        network = random_network(SHAPES["tiny"], weights, kernels, torch.float16, torch.device("cpu"), 64)
+        cache = filled_cache(network, context=33, capacity=64)
+        record = network.decide(2, [3, 4], 4, cache, torch.tensor([511]), 2.0)
+        found.append((record.num_accepted, record.token_ids))
+    assert found[0] == found[1]
+    assert len(set(found[0][1])) > 1
