@@ -10,9 +10,10 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from seedls.commands.options import (
     add_decoding_options,
     add_runtime_options,
     positive_int,
+    runtime_config,
     sampling_params,
 )
 from seedls.commands.progress import note, progress_bar
@@ -33,6 +35,7 @@ from seedls.refactoring.check_command import CheckCommand
 from seedls.refactoring.files import Found, find_files
 from seedls.refactoring.job_lock import job_lock
 from seedls.refactoring.report import Report
+from seedls.refactoring.rewriters import LocalRewriter, RayRewriter, Rewriter, load_runtime, worker_failure
 from seedls.refactoring.rewriting import EditTask
 from seedls.refactoring.run_state import Job, Run, latest_run, start_run
 from seedls.refactoring.runner import RunOptions, carry_out, needs_model
@@ -47,6 +50,8 @@ _DETAILS = (
     "With --write each file is replaced in one step; the original and a journal are kept. --check runs after each "
     "file, and a file that fails it is put back byte for byte. After Ctrl-C or a crash, the same command with --resume "
     "continues. After a dry run, adding --write --resume applies the very diff that was shown.",
+    "With --ray the model runs on a Ray cluster; seedls and the model must be installed on every machine of it. Files "
+    "are read, checked and written here.",
     "Exit codes: 0 done; 1 a file was rolled back, changed by others or not finished, or the run failed; 2 usage.",
 )
 
@@ -99,6 +104,11 @@ def register(commands: Commands) -> None:
         default=1,
         metavar="N",
         help="above 1: read N files ahead, and check a file while the model works on the next (default: 1)",
+    )
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="work on a Ray cluster, one worker a GPU (without GPUs: --jobs workers); 'local' starts one here",
     )
     add_decoding_options(parser, max_tokens=2048)
     add_runtime_options(parser)
@@ -212,14 +222,31 @@ def _carry_out(args: argparse.Namespace, api: Any, opened: Run) -> None:
     options = RunOptions(args.write, check, args.jobs)
     try:
         with ExitStack() as stack:
-            runtime = stack.enter_context(loaded_runtime(api, args)) if needs_model(opened) else None
+            rewriter = stack.enter_context(_rewriter(args, api)) if needs_model(opened) else None
             report = stack.enter_context(progress_bar("refactoring"))
-            carry_out(opened, options, task, runtime, report)
+            carry_out(opened, options, task, rewriter, report)
     except KeyboardInterrupt:
         num_done = sum(state.status is not None or state.proposed is not None for state in opened.states.values())
         raise CommandFailed(
             f"interrupted after {num_done} of {len(opened.states)} files; the same command with --resume continues"
         ) from None
+
+
+@contextmanager
+def _rewriter(args: argparse.Namespace, api: Any) -> Iterator[Rewriter]:
+    """The model of this process, or the cluster's."""
+    if args.ray is None:
+        with loaded_runtime(api, args) as runtime:
+            yield LocalRewriter(runtime)
+        return
+    cluster = RayRewriter(args.ray, args.jobs, partial(load_runtime, runtime_config(api, args)))
+    note(f"Ray: {cluster.num_parallel} worker{'' if cluster.num_parallel == 1 else 's'}")
+    try:
+        yield cluster
+    except cluster.failures as error:
+        raise CommandFailed(worker_failure(error)) from None
+    finally:
+        cluster.close()
 
 
 def _pass_baseline(command: str, check: CheckCommand, opened: Run) -> None:

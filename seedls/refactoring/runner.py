@@ -1,7 +1,8 @@
 """Carries a run from where it is to its end: read, model, store, replace, check, keep or put back, journal.
 
 Every step may be the last one before a crash; `run_state` says how far a file has come, and the file's own digest
-decides between "before" and "after" the replacement. One thread, the caller's, talks to the model. It prints nothing.
+decides between "before" and "after" the replacement. One thread, the caller's, hands files to the rewriter. It prints
+nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from seedls.commands.failure import CommandFailed
 from seedls.commands.languages import language_of, path_for_model
 from seedls.commands.source_file import SourceFile, read_source
 from seedls.refactoring.check_command import CheckCommand, CheckStopped
-from seedls.refactoring.rewriting import EditingRuntime, EditTask, encoding_problem, rewrite_file
+from seedls.refactoring.rewriters import Rewriter
+from seedls.refactoring.rewriting import EditTask, Rewritten, encoding_problem
 from seedls.refactoring.run_state import FileState, Run, Status, Work
 from seedls.refactoring.storage import FileChanged, current_digest, digest_of, replace_file, temporary_for
 
@@ -47,12 +49,10 @@ def needs_model(run: Run) -> bool:
     return any(state.status is None and state.proposed is None for state in run.states.values())
 
 
-def carry_out(
-    run: Run, options: RunOptions, task: EditTask, runtime: EditingRuntime | None, progress: Progress
-) -> None:
+def carry_out(run: Run, options: RunOptions, task: EditTask, rewriter: Rewriter | None, progress: Progress) -> None:
     """Bring every file to its end, or to its proposal in a dry run.
 
-    `runtime` may be None when `needs_model` says no. On any exception, Ctrl-C included, the running check is ended and
+    `rewriter` may be None when `needs_model` says no. On any exception, Ctrl-C included, the running check is ended and
     the journal is left so that the same call continues.
     """
     open_states = [state for state in run.states.values() if state.status is None]
@@ -60,22 +60,41 @@ def carry_out(
         for state in open_states:
             with suppress(OSError):
                 temporary_for(state.path, run.run_id).unlink()  # of a run that was killed
-    num_done = len(run.states) - len(open_states)
     finisher = _Finisher(run, options)
+    begun: deque[tuple[FileState, _Begun | None]] = deque()
+    num_done = len(run.states) - len(open_states)
+    width = max(1, rewriter.num_parallel if rewriter is not None else 1)
     try:
         for state, source in _read_ahead(open_states, options.jobs):
-            base, share = num_done / len(run.states), 1 / len(run.states)
-            if source is not None:
-                assert runtime is not None, "a file needs the model"
-                report = _unit_progress(progress, state.path, base, share)
-                _propose(run, task, runtime, state, source, report)
-            if options.is_writing and state.status is None:
-                finisher.take(state)
+            report = _unit_progress(progress, state.path, num_done / len(run.states), 1 / len(run.states))
+            begun.append((state, _begin(run, task, rewriter, state, source, report)))
             num_done += 1
+            if len(begun) >= width:
+                _finish_first(run, options, finisher, begun)
+        while begun:
+            _finish_first(run, options, finisher, begun)
         finisher.wait()
     except BaseException:
         finisher.abandon()
         raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A file that the model works on."""
+
+    source: SourceFile
+    rewritten: Future[Rewritten]
+
+
+def _finish_first(
+    run: Run, options: RunOptions, finisher: _Finisher, begun: deque[tuple[FileState, _Begun | None]]
+) -> None:
+    state, rewriting = begun.popleft()
+    if rewriting is not None:
+        _record(run, state, rewriting.source, rewriting.rewritten.result())
+    if options.is_writing and state.status is None:
+        finisher.take(state)
 
 
 def _read_ahead(states: list[FileState], jobs: int) -> Iterator[tuple[FileState, SourceFile | Unreadable | None]]:
@@ -104,29 +123,36 @@ def _read(state: FileState) -> SourceFile | Unreadable | None:
         return Unreadable(str(error).removeprefix(f"{state.path} ").replace(f" {state.path}:", ":"))
 
 
-def _propose(
+def _begin(
     run: Run,
     task: EditTask,
-    runtime: EditingRuntime,
+    rewriter: Rewriter | None,
     state: FileState,
-    source: SourceFile | Unreadable,
+    source: SourceFile | Unreadable | None,
     report: Progress,
-) -> None:
-    """Take one file through the model; the journal then has its proposal or its end."""
+) -> _Begun | None:
+    """Start one file on its way through the model; None where there is no need, or its end is in the journal."""
+    if source is None:
+        return None
     if isinstance(source, Unreadable):
         run.record_done(state, "conflict" if state.digest == "" else "refused", source.reason)
-        return
+        return None
     if digest_of(source.raw) != state.digest:
         original = run.store.path_of(state.digest)
         kept = f"; its original is kept in {original}" if original.exists() else ""
         run.record_done(state, "conflict", f"it changed after the run began{kept}")
-        return
+        return None
     language = language_of(state.path)
     assert language is not None, "files in no known language are left out when files are found"
     if problem := encoding_problem(source, language):
         run.record_done(state, "refused", problem)
-        return
-    rewritten = rewrite_file(runtime, task, source, path_for_model(state.path), language, report)
+        return None
+    assert rewriter is not None, "a file needs the model"
+    return _Begun(source, rewriter.submit(task, source, path_for_model(state.path), language, report))
+
+
+def _record(run: Run, state: FileState, source: SourceFile, rewritten: Rewritten) -> None:
+    """The journal then has the file's proposal or its end."""
     if rewritten.text == source.text:
         run.record_done(state, *_verdict(rewritten.work), rewritten.work)
         return
