@@ -28,7 +28,6 @@ from model_runtime.kernels.loader import CudaBackend
 from model_runtime.loading import Placement, choose_placement, load_network
 from model_runtime.models.fused_qwen2 import WeightFormat
 
-
 _TESTS_SECONDS = 420
 
 
