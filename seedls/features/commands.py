@@ -157,8 +157,13 @@ async def _apply(ls: SeedlsServer, data: ActionData, title: str) -> bool:
     if edit is None:
         return False
     answer = await ls.workspace_apply_edit_async(
-        types.ApplyWorkspaceEditParams(
-            edit=edit, label=title, metadata=types.WorkspaceEditMetadata(is_refactoring=True)
-        )
+        types.ApplyWorkspaceEditParams(edit=edit, label=title, metadata=edit_metadata(ls.client_capabilities))
     )
     return bool(answer.applied)
+
+
+def edit_metadata(capabilities: types.ClientCapabilities) -> types.WorkspaceEditMetadata | None:
+    """Only for clients that announce it (3.18): older ones refuse the whole request for a field they do not know."""
+    workspace = capabilities.workspace
+    knows_it = workspace and workspace.workspace_edit and workspace.workspace_edit.metadata_support
+    return types.WorkspaceEditMetadata(is_refactoring=True) if knows_it else None
