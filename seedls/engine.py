@@ -51,6 +51,7 @@ __all__ = [
     "StopRules",
     "Timings",
     "home_folder",
+    "model_stamp",
     "runtime_api",
 ]
 
@@ -196,6 +197,15 @@ def home_folder() -> Path:
     from model_runtime import default_home
 
     return default_home()
+
+
+def model_stamp(model: str) -> int:
+    """A number that changes when the model is installed or replaced; 0 while it is not there."""
+    path = Path(model) if ("/" in model or Path(model).exists()) else home_folder() / "models" / model
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def runtime_api() -> ModuleType:

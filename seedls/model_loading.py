@@ -11,13 +11,14 @@ import logging
 from lsprotocol import types
 
 from seedls.connection import SeedlsServer, log_failure
-from seedls.engine import Engine, EngineFailed
+from seedls.engine import Engine, EngineFailed, model_stamp
 from seedls.progress import WorkProgress
 from seedls.protocol import STATE_CHANGED, StateChanged, to_wire
 from seedls.scheduler import JobKey, NotRun, StopSignal
 
 _log = logging.getLogger("seedls")
 _LOAD = JobKey("", "load")
+_LOOK_EVERY_S = 2.0
 
 
 async def load_model(ls: SeedlsServer) -> bool:
@@ -49,7 +50,22 @@ async def load_model(ls: SeedlsServer) -> bool:
         progress.end(engine.message)
     tell_state(ls, engine.state, engine.message)
     _log.info("model %s", engine.state)
+    if engine.state == "failed":
+        session.waiting = asyncio.ensure_future(_load_when_installed(ls, engine))
     return engine.state == "ready"
+
+
+async def _load_when_installed(ls: SeedlsServer, broken: Engine) -> None:
+    """Wait until the model's folder appears or changes, then load: nobody should have to restart an editor for that."""
+    model = ls.session.settings.model
+    before = model_stamp(model)
+    while ls.session.engine is broken and not ls.session.scheduler.is_closed:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        if model_stamp(model) != before and ls.session.engine is broken:
+            _log.info("the model was installed or replaced")
+            ls.session.num_recoveries = 0
+            await load_model(ls)
+            return
 
 
 async def recover(ls: SeedlsServer, broken: Engine) -> None:

@@ -117,6 +117,11 @@ class Scheduler:
             signal.stop("closed")
 
     @property
+    def is_closed(self) -> bool:
+        """True when no more work is taken."""
+        return self._is_closed
+
+    @property
     def is_idle(self) -> bool:
         """True when no work is queued or running."""
         return not self._running

@@ -5,6 +5,7 @@ Owns it all, one owner for each thing; only the event loop touches it. It does n
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -132,6 +133,8 @@ class Session:
         """Paths of the workspace folders, forward slashes, no trailing one."""
         self.shown: dict[str, ShownCompletion] = {}
         self.edit_runs = RunningEdits()
+        self.waiting: asyncio.Future[None] | None = None
+        """Waits for a model that could not be loaded."""
         self.num_recoveries = 0
         """Times the model was loaded again because it broke, since the user last asked for it."""
         self._layers: dict[str, Mapping[str, Any]] = {}
@@ -237,6 +240,8 @@ class Session:
 
     def close(self) -> None:
         """Stop all work; nothing is waited for."""
+        if self.waiting is not None:
+            self.waiting.cancel()
         for taken in list(self.accepted):
             self.note_kept(taken)
         self.scheduler.close()

@@ -20,8 +20,8 @@ MAX_TOTAL_CHARACTERS = 24_000_000
 _PIECE_LINES = 20
 _MAX_DEFINITION_CHARACTERS = 700
 _MAX_DEFINITION_LINES = 14
-_COMMON_SHARE = 0.05
-"""Identifiers in more than this share of the pieces say nothing about where they come from."""
+_MAX_HOLDERS = 200
+"""An identifier in more pieces than this says little about where it comes from, and costs time."""
 _NAME = re.compile(r"[A-Za-z_]\w{2,}")
 _DEFINITION_LINE = re.compile(
     r"^[ \t]*(?:export |default |pub(?:\([a-z]+\))? |public |private |protected |static |async |abstract |final )*"
@@ -216,7 +216,7 @@ class SnippetIndex:
             holders = self._pieces_with.get(name, ())
             weight = math.log(1 + (1 + self._num_pieces) / (1 + len(holders)))
             total += weight
-            if holders and len(holders) <= max(20, self._num_pieces * _COMMON_SHARE):
+            if len(holders) <= _MAX_HOLDERS:
                 for piece in holders:
                     scores[piece] += weight  # type: ignore[assignment]  # a Counter of floats
         best = [

@@ -18,6 +18,7 @@ from seedls.workspace_files import IsExcluded, SourceFile, list_workspace, sourc
 _log = logging.getLogger("seedls")
 _WAKE_MS = 300
 """How often the waiting thread looks whether it should end."""
+_BREATH_S = 0.001
 _KEY_MARK = "PRIVATE KEY-----"
 SETTINGS_FILES = ("seedls.toml", "pyproject.toml")
 
@@ -88,9 +89,9 @@ class Workspace:
         listing = list_workspace(root, self._is_excluded)
         self._folders.update(dict.fromkeys(listing.folders, root))
         for file in listing.files:
-            if self._stopping.is_set():
-                return
             self._read(file)
+            if self._stopping.wait(_BREATH_S):  # the event loop wants the interpreter too
+                return
         _log.info("workspace: %d files read in %.1f s", len(listing.files), time.monotonic() - started)
 
     def _read(self, file: SourceFile) -> None:

@@ -104,6 +104,20 @@ async def test_a_missing_model_is_said_once_and_restart_helps(tmp_path: Path) ->
         assert await editor.inline_texts(uri, 1, 4) == ["return a + b"]
 
 
+async def test_a_model_that_is_installed_later_is_loaded_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEEDLS_HOME", str(tmp_path / "home"))
+    script = Script(completions=ANSWER.completions, load_errors=("model 'coder-0.5b' is not installed",))
+    async with running_server(tmp_path, script, wait_for="failed") as editor:
+        uri = editor.open(URI, CODE)
+        assert await editor.inline(uri, 1, 4) is None
+        (tmp_path / "home" / "models" / "coder-0.5b").mkdir(parents=True)
+        await editor.wait_for_state("ready")
+        assert await editor.inline_texts(uri, 1, 4) == ["return a + b"]
+        assert len(editor.messages) == 1
+
+
 async def test_a_model_that_breaks_is_loaded_again_once_and_then_said(tmp_path: Path) -> None:
     script = Script(completions=(PlannedCompletion("", error="broken"),))
     async with running_server(tmp_path, script) as editor:
