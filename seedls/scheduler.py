@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 Result = TypeVar("Result")
+AHEAD = "ahead"
+"""`JobKey.kind` of work that nobody asked for yet: it yields to every other request."""
 
 
 class NotRun(Exception):
@@ -92,13 +94,21 @@ class Scheduler:
         self._is_closed = False
 
     def claim(self, key: JobKey, deadline_ms: float | None = None) -> StopSignal:
-        """Become the newest request of `key`: stops the one before. The deadline counts from now."""
+        """Become the newest request of `key`: stops the one before, and work that nobody asked for yet. The deadline
+        counts from now."""
+        if key.kind != AHEAD:
+            self._stop_ahead()
         deadline = None if deadline_ms is None else time.monotonic() + deadline_ms / 1000
         signal = StopSignal(deadline)
         if (older := self._newest.get(key)) is not None:
             older.stop("superseded")
         self._newest[key] = signal
         return signal
+
+    def _stop_ahead(self) -> None:
+        for key, signal in self._newest.items():
+            if key.kind == AHEAD:
+                signal.stop("superseded")
 
     def release(self, key: JobKey, signal: StopSignal) -> None:
         """Forget a finished request."""

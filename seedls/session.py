@@ -135,6 +135,9 @@ class Session:
         self.edit_runs = RunningEdits()
         self.waiting: asyncio.Future[None] | None = None
         """Waits for a model that could not be loaded."""
+        self.ahead: dict[str, ShownCompletion] = {}
+        """What would follow the shown completion of a document."""
+        self.ahead_task: asyncio.Future[None] | None = None
         self.num_recoveries = 0
         """Times the model was loaded again because it broke, since the user last asked for it."""
         self._layers: dict[str, Mapping[str, Any]] = {}
@@ -240,8 +243,9 @@ class Session:
 
     def close(self) -> None:
         """Stop all work; nothing is waited for."""
-        if self.waiting is not None:
-            self.waiting.cancel()
+        for task in (self.waiting, self.ahead_task):
+            if task is not None and not task.done():
+                task.cancel()
         for taken in list(self.accepted):
             self.note_kept(taken)
         self.scheduler.close()
@@ -256,6 +260,7 @@ class Session:
         self.documents.close(uri)
         self._trees.pop(uri, None)
         self.shown.pop(uri, None)
+        self.ahead.pop(uri, None)
         self.history.pop(uri, None)
         self._repository.forget(self.relative_path(uri))
 

@@ -85,6 +85,12 @@ class Settings:
         minimum=0.0,
         maximum=1.0,
     )
+    completion_look_ahead: bool = _option(
+        "completion.lookAhead",
+        False,
+        "While a completion is shown, compute what would follow it, so that it is there when you accept. Keeps the "
+        "processor busy for suggestions you may not take.",
+    )
     completion_in_comments: bool = _option("completion.inComments", False, "Complete while typing inside comments.")
     completion_in_strings: bool = _option("completion.inStrings", True, "Complete while typing inside strings.")
     completion_disabled_languages: tuple[str, ...] = _option(

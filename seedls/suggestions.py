@@ -7,6 +7,7 @@ or `completion`) nor its wire types.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import Callable
@@ -25,14 +26,15 @@ from seedls.completion_filters import (
 from seedls.context import Window, completion_window, is_multi_line_wanted
 from seedls.documents import DocumentSnapshot
 from seedls.edit_history import EditHistory
-from seedls.engine import Cancelled, CompletionRequest, CompletionResult, SamplingParams, StopRules
+from seedls.engine import Cancelled, CompletionRequest, CompletionResult, EngineFailed, SamplingParams, StopRules
 from seedls.line_endings import NormalisedText
 from seedls.metrics import RequestReport
 from seedls.repository_context import with_snippets
-from seedls.scheduler import Finished, JobKey, NotRun, StopSignal
+from seedls.scheduler import AHEAD, Finished, JobKey, NotRun, StopSignal
 from seedls.session import Session, ShownCompletion
 from seedls.syntax import SyntaxTree
 
+_log = logging.getLogger("seedls")
 _INVOKED_DEADLINE_FACTOR = 3
 """Who asks explicitly waits longer than who types."""
 _MORE_CANDIDATES_WITHIN_S = 0.6
@@ -173,10 +175,12 @@ async def _answer(
     session: Session, scene: _Scene, signal: StopSignal, report: RequestReport
 ) -> tuple[Suggestions, RequestReport]:
     """From the cache of what is being typed into, else from the model; raises Quiet."""
-    shown = session.shown.get(scene.ask.uri)
-    rest = shown.rest_after_typing(scene.place.before, scene.place.after) if shown and not scene.lead else None
-    if shown is not None and rest is not None and rest.strip():
-        return _suggestions(scene, [rest], shown.id), replace(report, reason="continues what was shown")
+    remembered = (session.shown.get(scene.ask.uri), session.ahead.get(scene.ask.uri))
+    for known, reason in zip(remembered, ("continues what was shown", "was computed ahead"), strict=True):
+        rest = known.rest_after_typing(scene.place.before, scene.place.after) if known and not scene.lead else None
+        if known is not None and rest is not None and rest.strip():
+            session.shown[scene.ask.uri] = known
+            return _suggestions(scene, [rest], known.id), replace(report, reason=reason)
     await _pause_in_typing(session, scene, signal)
     finished = await _ask_model(session, scene, signal)
     report = replace(report, queue_ms=finished.queue_ms, run_ms=finished.run_ms)
@@ -192,7 +196,33 @@ async def _answer(
     if current is None or not current.same_text_as(scene.snapshot):
         # Not lost: if the user typed the beginning of it, the next request finds it in `shown`.
         raise Quiet("stale", "the document changed while the model worked")
+    if session.settings.completion_look_ahead:
+        session.ahead_task = asyncio.ensure_future(_look_ahead(session, scene, texts[0]))
     return _suggestions(scene, texts, completion_id), replace(report, reason=results[0].finish_reason)
+
+
+async def _look_ahead(session: Session, scene: _Scene, text: str) -> None:
+    """Compute what follows a shown text as if it had been accepted; any other request ends this."""
+    key = JobKey(scene.ask.uri, AHEAD)
+    signal = session.scheduler.claim(key, session.settings.completion_deadline_ms)
+    try:
+        place = Place(scene.place.before + text, scene.place.after)
+        tree = scene.tree
+        if tree is not None:
+            whole = place.before + place.after
+            tree = tree.reparsed(whole[tree.origin : tree.end + len(whole) - len(scene.normal.text)])
+        later = replace(scene, ask=replace(scene.ask, is_invoked=False), place=place, tree=tree, lead="")
+        finished = await _ask_model(session, later, signal)
+        follows = _filtered(session, later, finished.value[0]).text
+        if follows:
+            ahead = ShownCompletion(place.before, place.after, follows, uuid.uuid4().hex)
+            session.ahead[scene.ask.uri] = ahead
+    except (NotRun, Quiet, EngineFailed):
+        pass  # whoever asks next finds out
+    except Exception as error:
+        _log.error("looking ahead failed: %s", type(error).__name__)
+    finally:
+        session.scheduler.release(key, signal)
 
 
 async def _pause_in_typing(session: Session, scene: _Scene, signal: StopSignal) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -217,3 +218,53 @@ def test_a_keystroke_in_a_file_of_10_000_lines_parses_a_part_of_it(monkeypatch: 
     assert parsed
     assert max(parsed) < 20_000  # of 150,000
     assert sum(parsed) / 39 < 100_000
+
+
+async def _accept(desk: Desk, before: str, text: str) -> None:
+    """Insert `text` behind `before`, as an editor does when the user accepts."""
+    at = desk.snapshot.position_at(len(before))
+    change = types.TextDocumentContentChangePartial(types.Range(at, at), text)
+    changed = desk.session.change(URI, desk.snapshot.version + 1, [change])
+    assert changed is not None
+    desk.snapshot = changed
+
+
+def test_what_follows_an_accepted_completion_was_computed_ahead() -> None:
+    before = "def f(a):\n    if "
+    planned = (PlannedCompletion("a:", after="if "), PlannedCompletion("\n        return 1", after="if a:"))
+    desk = Desk(before + "\n", *planned, **{"completion.lookAhead": True})
+
+    async def session() -> None:
+        assert (await desk.ask(len(before))).texts == ("a:",)  # type: ignore[union-attr]
+        assert desk.session.ahead_task is not None
+        await desk.session.ahead_task
+        num_calls = len(desk.engine.calls)
+        await _accept(desk, before, "a:")
+        assert (await desk.ask(len(before) + 2)).texts == ("\n        return 1",)  # type: ignore[union-attr]
+        assert desk.reason == "was computed ahead"
+        assert len(desk.engine.calls) == num_calls
+
+    asyncio.run(session())
+    desk.session.close()
+
+
+def test_looking_ahead_yields_to_every_request_and_is_off_by_default() -> None:
+    before = "x = "
+    slow = PlannedCompletion("later", after="x = now", delay_s=20)
+    desk = Desk("x = \ny = \n", PlannedCompletion("now", after="x = "), slow, PlannedCompletion("two", after="y = "))
+
+    async def session() -> None:
+        assert await desk.ask(len(before)) is not None
+        assert desk.session.ahead_task is None
+        desk.session.set_options("configuration", {"completion.lookAhead": True})
+        desk.session.shown.clear()
+        assert await desk.ask(len(before)) is not None
+        await asyncio.sleep(0.1)
+        desk.session.set_options("configuration", {})
+        started = time.monotonic()
+        assert (await desk.ask(len("x = \ny = "))).texts == ("two",)  # type: ignore[union-attr]
+        assert time.monotonic() - started < 10  # of the 20 that looking ahead would take
+        assert [call["was_stopped"] for call in desk.engine.calls if "was_stopped" in call].count(True) == 1
+
+    asyncio.run(session())
+    desk.session.close()
