@@ -1,4 +1,7 @@
-"""`seedls edit`: one instruction applied to one file or to some of its lines. Owns the diff, JSON and write outputs."""
+"""`seedls edit`: one instruction applied to one file or to some of its lines, or without one, a repair.
+
+Owns the diff, JSON and write outputs.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import argparse
 import difflib
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ from seedls.commands.options import (
 )
 from seedls.commands.progress import note, progress_bar
 from seedls.commands.source_file import SourceFile, range_at, read_source, replace_source, with_own_line_endings
+from seedls.edit_checks import Edit, reason_not_to_offer, scope_of, with_missing_imports
 from seedls.engine import runtime_api
 from seedls.syntax import adds_errors, parse
 
@@ -47,13 +52,34 @@ def register(commands: Commands) -> None:
         "edit",
         "rewrite a file, or some of its lines, as an instruction says",
         'seedls edit app.py --instruction "add type hints"\n'
-        'seedls edit app.py --instruction "handle an empty list" --range 10:24 --write',
+        'seedls edit app.py --instruction "handle an empty list" --range 10:24 --keep 10:10 --write\n'
+        "seedls edit app.py --problem 12:'x may be None'",
         run,
+        (
+            "Without --instruction the file is repaired: one pass over it finds what is probably wrong, and only those "
+            "lines, and those of --problem, are written again.",
+        ),
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="a UTF-8 text file")
-    parser.add_argument("--instruction", required=True, metavar="TEXT", help="what to do, in a sentence")
+    parser.add_argument("--instruction", metavar="TEXT", help="what to do, in a sentence (default: repair)")
     parser.add_argument(
         "--range", type=line_range, metavar="L1:L2", help="lines that may change, 0-based, both included (default: all)"
+    )
+    parser.add_argument(
+        "--keep",
+        type=line_range,
+        action="append",
+        default=[],
+        metavar="L1:L2",
+        help="lines inside the range that stay byte for byte (may be repeated)",
+    )
+    parser.add_argument(
+        "--problem",
+        type=_problem,
+        action="append",
+        default=[],
+        metavar="L:TEXT",
+        help="a problem reported for line L, 0-based (may be repeated)",
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--diff", action="store_true", help="print a unified diff (default)")
@@ -65,41 +91,75 @@ def register(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Edit, check, then print or write."""
-    if not args.instruction.strip():
+    if args.instruction is not None and not args.instruction.strip():
         raise CommandFailed(f"--instruction is empty: {args.instruction!r}")
     source = read_source(args.file)
     start, end = range_at(source, *args.range) if args.range else (0, len(source.unix_text))
     outcome = _edit(args, source, start, end)
-    _refuse_new_syntax_errors(source, outcome.text)
     _show(args, source, outcome)
     return 0
 
 
 def _edit(args: argparse.Namespace, source: SourceFile, start: int, end: int) -> EditOutcome:
     api = runtime_api()
-    request = api.EditRequest(
-        text=source.unix_text,
-        instruction=args.instruction,
-        start=start,
-        end=end,
-        path=path_for_model(args.file),
-        language=language_of(args.file),
-        params=sampling_params(api, args),
-    )
     last: Any = None
     with loaded_runtime(api, args) as runtime, progress_bar("editing") as report:
-        for last in runtime.edit(request):
+        for last in _steps(args, api, runtime, source, (start, end)):
             report("editing", (last.done_offset - start) / max(len(last.text) - start, 1))
     _refuse_unfinished(args, last)
     _refuse_change_outside(source, last.text, start, end)
     _refuse_deletion(source, last.text, start, end)
     return EditOutcome(
-        text=with_own_line_endings(source.text, last.text),
+        text=with_own_line_endings(source.text, _checked(args, source, last.text, (start, end))),
         finish_reason=last.finish_reason,
         tokens=last.tokens,
         forwards=last.forwards,
         ms=round(last.timings.total_ms, 3),
     )
+
+
+def _steps(
+    args: argparse.Namespace, api: Any, runtime: Any, source: SourceFile, span: tuple[int, int]
+) -> Iterator[Any]:
+    """What the model makes of the request, step by step."""
+    request: dict[str, Any] = {
+        "text": source.unix_text,
+        "start": span[0],
+        "end": span[1],
+        "path": path_for_model(args.file),
+        "language": language_of(args.file),
+        "pinned": tuple(range_at(source, *lines) for lines in args.keep),
+        "params": sampling_params(api, args),
+    }
+    if args.instruction is None:
+        problems = tuple((*range_at(source, line, line), message) for line, message in args.problem)
+        return iter(runtime.repair(api.RepairRequest(**request, problems=problems)))
+    diagnostics = tuple(f"line {line}: {message}" for line, message in args.problem)
+    return iter(runtime.edit(api.EditRequest(**request, instruction=args.instruction, diagnostics=diagnostics)))
+
+
+def _checked(args: argparse.Namespace, source: SourceFile, edited: str, span: tuple[int, int]) -> str:
+    """The edited text, with the imports it needs where all of the file may change; CommandFailed when it is no good."""
+    language = language_of(source.path)
+    tree = parse(language, source.unix_text) if language else None
+    if tree is None or edited == source.unix_text:
+        return edited
+    _refuse_new_syntax_errors(source, edited)
+    instruction = args.instruction or ""
+    edit = Edit(tree, edited, *span, instruction, scope_of(instruction))
+    if args.range is None:
+        edit = replace(edit, new=with_missing_imports(edit))
+    if (reason := reason_not_to_offer(edit)) is not None:
+        raise CommandFailed(f"the edit of {source.path} was refused: {reason}; nothing was written")
+    return edit.new
+
+
+def _problem(text: str) -> tuple[int, str]:
+    """An argparse type: L:TEXT."""
+    line, _, message = text.partition(":")
+    if not line.strip().isdecimal() or not message.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form L:TEXT")
+    return int(line), message.strip()
 
 
 def _show(args: argparse.Namespace, source: SourceFile, outcome: EditOutcome) -> None:

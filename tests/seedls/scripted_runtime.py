@@ -17,6 +17,7 @@ from model_runtime import (
     GenerateRequest,
     GenerateResult,
     ModelInfo,
+    RepairRequest,
     RuntimeConfig,
     Timings,
 )
@@ -37,6 +38,7 @@ class Script:
     error_at: dict[int, BaseException] = field(default_factory=dict)
     """Request number (from 0) -> what it raises instead of answering."""
     requests: list[CompletionRequest | GenerateRequest | EditRequest] = field(default_factory=list)
+    repairs: list[RepairRequest] = field(default_factory=list)
     configs: list[RuntimeConfig] = field(default_factory=list)
     closed: int = 0
 
@@ -88,6 +90,14 @@ class ScriptedRuntime:
         text = self.script.outside + request.text[: request.start] + inside + request.text[end:]
         yield EditStep(request.text, request.start, False, "length", 1, 1, TIMINGS)
         yield EditStep(text, len(text), True, self.script.edit_finish, tokens=9, forwards=4, timings=TIMINGS)
+
+    def repair(self, request: RepairRequest) -> Iterator[EditStep]:
+        yield from self.edit(
+            EditRequest(
+                request.text, "repair", request.start, request.end, pinned=request.pinned, params=request.params
+            )
+        )
+        self.script.repairs.append(request)
 
     def latency_curve(self, rows: Sequence[int], context: int = 512, repeats: int = 5) -> dict[int, float]:
         return {row: 10.0 + row for row in rows}

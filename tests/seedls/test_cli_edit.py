@@ -181,3 +181,52 @@ def test_line_endings_survive_any_edit(
     assert with_own_line_endings(original, unix) == original
     if edited.startswith(unix) and "\r" not in original.replace("\r\n", ""):
         assert result.startswith(original.rstrip("\r\n"))
+
+
+CODE = "import os\r\ndef f(a):\r\n\treturn os.path.join(a, '🙂')\r\n"
+
+
+def test_without_an_instruction_it_repairs(script: Script, tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_bytes(CODE.encode())
+    script.rewrite = lambda text: text.replace("join(a", "join(a, a")
+    assert main(["edit", str(path), "--problem", "2:a may be empty", "--keep", "0:0", "--write"]) == 0
+    assert path.read_bytes() == CODE.replace("join(a", "join(a, a").encode()
+    (request,) = script.repairs
+    unix = CODE.replace("\r\n", "\n")
+    line = unix.split("\n")[2]
+    start = unix.index(line)
+    assert request.problems == ((start, start + len(line), "a may be empty"),)
+    assert request.pinned == ((0, len("import os")),)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("os.path", "posix.path", "it uses 'posix', which the file does not define"),
+        ("return ", "retrn ", "would break the syntax"),
+    ],
+)
+def test_what_is_refused_of_python(
+    script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, reason: str
+) -> None:
+    path = tmp_path / "a.py"
+    path.write_bytes(CODE.encode())
+    script.rewrite = lambda text: text.replace(old, new)
+    assert main(["edit", str(path), "--instruction", "do it", "--write"]) == 1
+    assert reason in capsys.readouterr().err
+    assert path.read_bytes() == CODE.encode()
+
+
+def test_hints_bring_their_imports_where_all_of_the_file_may_change(script: Script, tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_bytes(CODE.encode())
+    script.rewrite = lambda text: text.replace("(a):", "(a: Any) -> str:")
+    assert main(["edit", str(path), "--instruction", "add type hints", "--write"]) == 0
+    assert path.read_bytes().startswith(b"import os\r\nfrom typing import Any\r\n")
+
+
+@pytest.mark.parametrize("flag", ["--problem=x:y", "--problem=3", "--keep=5:2"])
+def test_a_flag_that_cannot_be_read_is_a_usage_error(script: Script, file: Path, flag: str) -> None:
+    assert main(["edit", str(file), flag]) == 2
+    assert script.requests == []
