@@ -9,16 +9,20 @@ Needs nvcc (any CUDA 12 or 13 toolkit) and no GPU. Exits with 1 when a variant d
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 from benchmarks.gpu.variants import Variant, variants
 from model_runtime.kernels.launch import SOURCE_FOLDER
+from model_runtime.kernels.loader import source_digest
 
 ARCHITECTURES = (80, 86, 89, 90, 100, 120)
 START, END = "<!-- compile report: generated, do not edit -->", "<!-- end of compile report -->"
@@ -77,11 +81,33 @@ def parse_usage(report: str) -> list[Usage]:
     return sorted(found, key=lambda usage: (usage.kernel, usage.architecture))
 
 
-def table(jobs: int, bf16: bool) -> str:
+class Kept:
+    """Results in a file, so that a report that was cut off goes on; they are dropped when any source changes."""
+
+    def __init__(self, path: Path | None) -> None:
+        """None: nothing is kept."""
+        self._path, self._lock = path, Lock()
+        self._found: dict[str, list[dict[str, Any]]] = {}
+        if path is not None and path.is_file():
+            self._found = json.loads(path.read_text(encoding="utf-8"))
+
+    def compiled(self, variant: Variant) -> list[Usage]:
+        """From the file, else by the compiler."""
+        key = f"{source_digest():08x} {variant.source} {variant.defines} {ARCHITECTURES}"
+        if key not in self._found:
+            usages = compile_variant(variant)
+            with self._lock:
+                self._found[key] = [asdict(usage) for usage in usages]
+                if self._path is not None:
+                    self._path.write_text(json.dumps(self._found), encoding="utf-8")
+        return [Usage(**usage) for usage in self._found[key]]
+
+
+def table(jobs: int, bf16: bool, kept: Kept) -> str:
     """The Markdown table of all variants of one activation type."""
     listed = variants(bf16)
     with ThreadPoolExecutor(jobs) as pool:
-        results = list(pool.map(compile_variant, listed))
+        results = list(pool.map(kept.compiled, listed))
     columns = " | ".join(f"sm_{sm}" for sm in ARCHITECTURES)
     lines = [
         f"| kernel | parameters | static shared bytes | {columns} |",
@@ -106,10 +132,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=2, help="compilers at once")
     parser.add_argument("--write", type=Path, metavar="FILE", help="replace the table between the markers of this file")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="results so far; a second run goes on from there")
     parser.add_argument("--fp16", action="store_true", help="float16 instead of bfloat16 variants")
     options = parser.parse_args()
     try:
-        body = table(options.jobs, not options.fp16)
+        body = table(options.jobs, not options.fp16, Kept(options.keep))
     except (RuntimeError, FileNotFoundError) as failure:
         print(f"compile report: {failure}", file=sys.stderr)
         return 1

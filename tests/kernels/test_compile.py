@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.gpu import compile_report
 from benchmarks.gpu.compile_report import ARCHITECTURES, compile_variant, parse_usage
 from benchmarks.gpu.variants import Variant, variants
 from model_runtime.kernels import MODULES, block_attention, linear, loader
@@ -65,6 +66,28 @@ ptxas info    : Used 40 registers, used 1 barriers, 128 bytes smem"""
     (usage,) = parse_usage(report)
     assert (usage.kernel, usage.architecture, usage.registers) == ("a_kernel", 90, 40)
     assert (usage.spill_bytes, usage.shared_bytes) == (20, 128)
+
+
+def test_a_report_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+
+    def compile_one(variant: Variant) -> list[compile_report.Usage]:
+        if len(compiled) == 2:
+            raise RuntimeError("cut off")
+        compiled.append(variant.source)
+        return [compile_report.Usage(f"{variant.source}_kernel", 90, 40, 0, 16)]
+
+    monkeypatch.setattr(compile_report, "compile_variant", compile_one)
+    monkeypatch.setattr(compile_report, "variants", lambda bf16: variants(bf16)[:3])
+    kept = tmp_path / "kept.json"
+    with pytest.raises(RuntimeError, match="cut off"):
+        compile_report.table(1, True, compile_report.Kept(kept))
+    compiled.pop()
+    assert compile_report.table(1, True, compile_report.Kept(kept)).count("| 16 | 40 |") == 3
+    assert len(compiled) == 2  # the third only
+    monkeypatch.setattr(compile_report, "source_digest", lambda: 1)
+    with pytest.raises(RuntimeError, match="cut off"):
+        compile_report.table(1, True, compile_report.Kept(kept))
 
 
 def test_shared_memory_fits_the_default_limit() -> None:
