@@ -35,7 +35,7 @@ def test_a_short_soak(runtime: Runtime) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 def test_ten_thousand_requests(runtime: Runtime) -> None:
     outcome = Soak(runtime, seed=6, max_tokens=8).run(10_000)
     assert outcome.wrong == []
