@@ -53,7 +53,7 @@ def add_runtime_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N (default: SEEDLS_DEVICE, else auto)")
     group.add_argument(
         "--precision",
-        choices=("auto", "float32", "bfloat16", "float16", "int8"),
+        choices=("auto", "float32", "bfloat16", "float16", "int8", "int4"),
         help="weights while running (default: auto, bfloat16 on CUDA and int8 on CPU)",
     )
     group.add_argument("--threads", type=positive_int, metavar="N", help="CPU threads (default: SEEDLS_THREADS)")
