@@ -47,7 +47,16 @@ if TYPE_CHECKING:
         RequestError,
         RuntimeFailure,
     )
-    from model_runtime.install import import_checkpoint, install_model, list_models, model_details, verify_model
+    from model_runtime.families.table import family_names
+    from model_runtime.hub import pull_model
+    from model_runtime.install import (
+        import_checkpoint,
+        install_model,
+        list_models,
+        model_details,
+        quantize_model,
+        verify_model,
+    )
     from model_runtime.programs import Program, find_program
     from model_runtime.runtime import Runtime
 
@@ -82,12 +91,15 @@ __all__ = [
     "Timings",
     "default_home",
     "describe_devices",
+    "family_names",
     "find_program",
     "import_checkpoint",
     "install_model",
     "list_models",
     "model_details",
     "never_stop",
+    "pull_model",
+    "quantize_model",
     "runtime_config_from_environment",
     "verify_model",
 ]
@@ -103,7 +115,9 @@ _NAMES_OF_MODULE = {
         "Cancelled CheckpointCorrupt CheckpointError CheckpointMismatch CheckpointMissing CheckpointUnsafe "
         "InstallError OutOfMemory RequestError RuntimeFailure"
     ),
-    "model_runtime.install": "import_checkpoint install_model list_models model_details verify_model",
+    "model_runtime.families.table": "family_names",
+    "model_runtime.hub": "pull_model",
+    "model_runtime.install": ("import_checkpoint install_model list_models model_details quantize_model verify_model"),
     "model_runtime.programs": "Program find_program",
     "model_runtime.runtime": "Runtime",
 }

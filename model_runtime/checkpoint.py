@@ -131,8 +131,11 @@ class Checkpoint:
             raise CheckpointMismatch(f"{self.path} has no tensor {name!r}")
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Open a checkpoint folder, a `.safetensors` file beside its `config.json`, or a `.gguf` file."""
+def open_checkpoint(path: Path, family: str | None = None) -> Checkpoint:
+    """Open a checkpoint folder, a `.safetensors` file beside its `config.json`, or a `.gguf` file.
+
+    `family` is what a folder is read as where its configuration alone does not tell.
+    """
     path = Path(path)
     if not path.exists():
         raise CheckpointMissing(f"no checkpoint at {path}")
@@ -140,19 +143,24 @@ def open_checkpoint(path: Path) -> Checkpoint:
         refuse_unsafe(path)
         if is_gguf(path):
             return _open_gguf(path)
-        return _open_safetensors(path, path.parent, {path: None})
-    return _open_safetensors(path, path, _weight_files(path))
+        return _open_safetensors(path, path.parent, {path: None}, family)
+    return _open_safetensors(path, path, weight_files(path), family)
 
 
-def _open_safetensors(path: Path, folder: Path, files: Mapping[Path, list[str] | None]) -> Checkpoint:
-    family = read_family(folder)
+def _open_safetensors(
+    path: Path, folder: Path, files: Mapping[Path, list[str] | None], family_name: str | None
+) -> Checkpoint:
+    family = read_family(folder, family_name)
     config = family.shape if family is not None else read_config(folder)
     return Checkpoint(path, config, SafetensorsFiles(files), family)
 
 
-def read_family(folder: Path) -> FamilyConfig | None:
-    """What the family table says of a folder; None for a plain Qwen2, which has a network of its own."""
+def read_family(folder: Path, name: str | None = None) -> FamilyConfig | None:
+    """What the family table says of a folder, or of it as family `name`; None for a plain Qwen2, which has a network
+    of its own."""
     raw = _read_json(folder / CONFIG_FILE)
+    if name is not None:
+        raw |= {FAMILY_KEY: name}
     if raw.get("model_type") == "qwen2" and FAMILY_KEY not in raw and (folder / RECORD_FILE).is_file():
         return None  # converted here: no other family can be meant, and the vocabulary need not be read to know
     family = recognise(raw, special_token_names(folder), folder.resolve().name)
@@ -314,7 +322,8 @@ def _check_header_length(path: Path) -> None:
         raise CheckpointCorrupt(f"{path} is truncated or not safetensors: header of {length} bytes in {size}")
 
 
-def _weight_files(folder: Path) -> dict[Path, list[str] | None]:
+def weight_files(folder: Path) -> dict[Path, list[str] | None]:
+    """The safetensors files of a folder, with the tensors its index promises in each (None: whatever is there)."""
     if (folder / INDEX_FILE).is_file():
         index = _read_json(folder / INDEX_FILE)
         weight_map = index.get("weight_map")

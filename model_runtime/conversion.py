@@ -93,6 +93,11 @@ def read_record(folder: Path) -> CheckpointRecord:
         raise CheckpointCorrupt(f"{path} cannot be read: {error!r}") from None
 
 
+def write_record(folder: Path, record: CheckpointRecord) -> None:
+    """Write `seedls.json`."""
+    (folder / RECORD_FILE).write_text(_record_json(record), encoding="utf-8")
+
+
 def convert(
     source: Path,
     folder: Path,
@@ -122,7 +127,7 @@ def convert(
             if files.get(file) != expected:
                 raise CheckpointCorrupt(f"converting {source} gave {file} as {files.get(file)} instead of {expected}")
         record = CheckpointRecord(name, source_digest, kept_digest(kept), files, kept)
-        (work / RECORD_FILE).write_text(_record_json(record), encoding="utf-8")
+        write_record(work, record)
         _replace_folder(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)

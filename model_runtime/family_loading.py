@@ -7,6 +7,7 @@ all in memory. It does not know prompts or decoding.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from model_runtime.checkpoint import Checkpoint
 from model_runtime.config import RuntimeConfig
 from model_runtime.errors import CheckpointMismatch, OutOfMemory, RequestError
 from model_runtime.families.config import FamilyConfig
+from model_runtime.families.names import weight_names
 from model_runtime.kernels.formats import Int4Weight, Int8Weight
 from model_runtime.layers.linear import FloatLinear, Int8Linear, Linear
 from model_runtime.loading import LoadProgress, Placement, choose_placement
@@ -57,13 +59,17 @@ def choose_family_placement(config: RuntimeConfig, family_config: FamilyConfig, 
 
 
 def load_family_network(
-    checkpoint: Checkpoint, config: RuntimeConfig, progress: LoadProgress | None = None
-) -> tuple[Decoder, Placement]:
+    checkpoint: Checkpoint,
+    config: RuntimeConfig,
+    progress: LoadProgress | None = None,
+    make_reader: ReaderClass | None = None,
+) -> tuple[Decoder, Placement, WeightReader]:
     """CheckpointMismatch if tensors are not as configured, OutOfMemory with the figure before anything is read."""
     family_config = checkpoint.family
     if family_config is None:
         raise CheckpointMismatch(f"{checkpoint.path} is not a checkpoint of the family table")
     checkpoint.verify_shapes()
+    family_config = _with_own_head(checkpoint, family_config)
     device = choose_placement(RuntimeConfig(device=config.device)).device
     available = available_bytes(device)
     placement = choose_family_placement(config, family_config, available)
@@ -71,7 +77,7 @@ def load_family_network(
         raise RequestError(f"unknown precision {placement.precision!r} (use {', '.join(PRECISIONS)})")
     name, on_cpu = checkpoint.path.name, device.type == "cpu"
     need = check_memory(name, family_config, placement.precision, config.cache_tokens, available, on_cpu=on_cpu)
-    reader = WeightReader(checkpoint, placement, progress)
+    reader = (make_reader or WeightReader)(checkpoint, placement, progress)
     try:
         network = Decoder(
             family_config,
@@ -83,7 +89,24 @@ def load_family_network(
         )
     except torch.cuda.OutOfMemoryError:
         raise OutOfMemory(f"{name} in {placement.precision} needs {need.total / 1e9:.1f} GB on {device}") from None
-    return network, placement
+    return network, placement, reader
+
+
+def _with_own_head(checkpoint: Checkpoint, config: FamilyConfig) -> FamilyConfig:
+    """Untied where the file holds a head that differs from the embedding, whatever the configuration says.
+
+    Some published configurations keep the flag of the base they came from; a stored head that was trained wins.
+    """
+    names = weight_names(config)
+    head, embedding = f"{names.head}.weight", f"{names.embedding}.weight"
+    if not config.shape.tie_word_embeddings or not checkpoint.has(head):
+        return config
+    num_rows = config.shape.vocab_size
+    for start in range(0, num_rows, ROWS_AT_ONCE):
+        stop = min(start + ROWS_AT_ONCE, num_rows)
+        if not torch.equal(checkpoint.read_rows(head, start, stop), checkpoint.read_rows(embedding, start, stop)):
+            return replace(config, shape=replace(config.shape, tie_word_embeddings=False))
+    return config
 
 
 class WeightReader:
@@ -156,3 +179,6 @@ class WeightReader:
         self._num_read += 1
         if self._progress is not None and self._num_read % 12 == 0:
             self._progress("Loading weights", min(1.0, self._num_read / self._num_tensors))
+
+
+ReaderClass = type[WeightReader]

@@ -128,7 +128,7 @@ def load_family(path: Path, name: str, config: RuntimeConfig, progress: LoadProg
         family = checkpoint.family
         assert family is not None
         check_vocabulary(family, tokenizer.vocab_size)
-        network, placement = load_family_network(checkpoint, config, progress)
+        network, placement, _ = load_family_network(checkpoint, config, progress)
     if progress is not None:
         progress("Loaded", 1.0)
     info = _info(name, path, family, placement, network)

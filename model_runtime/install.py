@@ -11,9 +11,11 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+from model_runtime.checkpoint import read_family
 from model_runtime.config import default_home
 from model_runtime.conversion import (
     RECORD_FILE,
@@ -34,7 +36,10 @@ from model_runtime.errors import (
     InstallError,
     RequestError,
 )
+from model_runtime.families.config import FamilyConfig
+from model_runtime.families.table import Family
 from model_runtime.manifest import FileDigest, Manifest, check_name, load_manifest, manifest_names
+from model_runtime.memory import memory_need
 from model_runtime.vocabulary import kept_digest, read_kept_list
 
 _LOCK_SECONDS = 2 * 3600
@@ -60,6 +65,10 @@ class ModelDetails:
     """Embedding rows kept from the source, 0 when not installed."""
     digest: str
     """One sha256 for all files of the checkpoint, "" when not installed."""
+    family: str = ""
+    """Row of the family table, "" for the default models."""
+    memory_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Precision -> memory with a cache of 4096 tokens, of an installed family model."""
 
 
 def install_model(
@@ -88,10 +97,22 @@ def install_model(
     return folder
 
 
-def import_checkpoint(path: Path, name: str, home: Path | None = None, progress: Progress | None = None) -> Path:
-    """Convert a GGUF file or a Hugging Face folder to the installed model `name`, every token kept.
+def import_checkpoint(
+    path: Path,
+    name: str,
+    home: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    family: str | None = None,
+    bits: int | None = None,
+    calibrate: bool = False,
+    name_hint: str = "",
+) -> Path:
+    """Make a GGUF file or a Hugging Face folder the installed model `name`, every token kept.
 
-    A manifest's name is accepted for that model's own source file only (installing without a network).
+    A folder of the family table stays as it is published, or gets weights of `bits` 8 or 4; `family` says which row
+    where the folder does not tell, `name_hint` is the name it was published under. A manifest's name is accepted for
+    that model's own source file only (installing without a network).
     """
     report = progress or no_progress
     path, home = Path(path), home or default_home()
@@ -101,9 +122,18 @@ def import_checkpoint(path: Path, name: str, home: Path | None = None, progress:
         check_name(name)
     except CheckpointMissing as error:
         raise RequestError(str(error)) from None
+    row = _family_of(path, family, bits, name_hint)
     folder = home / "models" / name
+    if row is not None and name in manifest_names():
+        raise RequestError(f"{name!r} is the name of another model: import {path} under another one")
     digest = _digest_of(path, part_of(report, 0.0, 0.3))
     with _lock(home, name, report):
+        if row is not None:
+            from model_runtime.family_import import import_family
+
+            rest, width = part_of(report, 0.3, 1.0), _bits(bits)
+            import_family(path, folder, row, digest, bits=width, calibrate=calibrate, progress=rest)
+            return folder
         if name in manifest_names():
             manifest = load_manifest(name)
             if digest != manifest.source.digest:
@@ -112,6 +142,27 @@ def import_checkpoint(path: Path, name: str, home: Path | None = None, progress:
         else:
             convert(path, folder, name=name, source_digest=digest, progress=part_of(report, 0.3, 1.0))
     return folder
+
+
+def quantize_model(
+    model: str,
+    bits: int,
+    name: str,
+    home: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    calibrate: bool = True,
+) -> Path:
+    """Install a smaller copy of an installed family model or a folder as `name`: `bits` 8, or 4 calibrated on code.
+
+    RequestError for other widths, for the model's own name and for models that are not of the family table.
+    """
+    source = find_checkpoint(model, home)
+    if name == model or source == (home or default_home()) / "models" / name:
+        raise RequestError(f"give the smaller copy of {model!r} another name")
+    if not source.is_dir() or read_family(source) is None:
+        raise RequestError(f"{model!r} is not of the family table: it is quantised when it is loaded")
+    return import_checkpoint(source, name, home, progress, bits=bits, calibrate=calibrate)
 
 
 def list_models(home: Path | None = None) -> list[ModelDetails]:
@@ -127,6 +178,7 @@ def model_details(name: str, home: Path | None = None) -> ModelDetails:
     home = home or default_home()
     folder = home / "models" / name
     manifest = load_manifest(name) if name in manifest_names() else None
+    family = _installed_family(folder)
     if manifest is None and not (folder / RECORD_FILE).is_file():
         known = ", ".join(manifest_names())
         raise CheckpointMissing(f"no model {name!r}: it is not installed in {home} and not one of {known}")
@@ -139,14 +191,16 @@ def model_details(name: str, home: Path | None = None) -> ModelDetails:
     return ModelDetails(
         name=name,
         is_installed=record is not None,
-        description=manifest.description if manifest else "imported",
+        description=manifest.description if manifest else f"imported, {family.family.name}" if family else "imported",
         origin=manifest.origin if manifest else "",
-        licence=manifest.licence if manifest else "",
+        licence=manifest.licence if manifest else family.family.licence if family else "",
         path=folder if record else None,
         download_bytes=manifest.source.digest.num_bytes if manifest else 0,
         checkpoint_bytes=sum(file.num_bytes for file in record.files.values()) if record else 0,
-        vocabulary_rows=len(record.kept_ids) if record else 0,
+        vocabulary_rows=len(record.kept_ids) or (family.shape.vocab_size if family else 0) if record else 0,
         digest=record.digest if record else "",
+        family=family.family.name if family else "",
+        memory_bytes=_memory(family) if family else {},
     )
 
 
@@ -182,6 +236,42 @@ def find_checkpoint(model: str | Path, home: Path | None = None) -> Path:
     if is_installable:
         raise CheckpointMissing(f"model {name!r} is not installed in {home}: run 'seedls model install {name}'")
     raise CheckpointMissing(f"no model and no checkpoint named {name!r}")
+
+
+def _family_of(path: Path, asked_for: str | None, bits: int | None, name_hint: str) -> Family | None:
+    """The row a folder is imported as; None for a GGUF file and for the default model's own kind."""
+    if path.is_dir():
+        from model_runtime.family_import import family_of_folder
+
+        family = family_of_folder(path, asked_for, name_hint)
+        if family.name != "qwen2" or bits is not None:
+            return family
+        return None
+    if asked_for is not None or bits is not None:
+        raise RequestError(f"{path} is a file: families are imported from folders of safetensors")
+    return None
+
+
+def _bits(bits: int | None) -> Literal[4, 8] | None:
+    if bits is None:
+        return None
+    if bits not in (4, 8):
+        raise RequestError(f"weights of {bits} bits are not supported (4 and 8 are)")
+    return 8 if bits == 8 else 4
+
+
+def _installed_family(folder: Path) -> FamilyConfig | None:
+    try:
+        return read_family(folder) if folder.is_dir() else None
+    except CheckpointError:
+        return None
+
+
+def _memory(family: FamilyConfig) -> dict[str, int]:
+    widths = ["bfloat16", "int8", "int4"]
+    if family.quantization is not None:
+        widths = [f"int{family.quantization.bits}"]
+    return {each: memory_need(family, each, 4096).total for each in widths}
 
 
 def _check_file(path: Path, expected: FileDigest, progress: Progress) -> None:

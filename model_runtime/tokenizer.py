@@ -84,7 +84,9 @@ class Tokenizer:
             path = path.parent
         file = path / TOKENIZER_FILE
         if not file.is_file():
-            raise CheckpointMissing(f"no {TOKENIZER_FILE} in {path}")
+            if (text := _tokenizer_json_of_text_files(path)) is None:
+                raise CheckpointMissing(f"no {TOKENIZER_FILE} in {path}")
+            return cls(FastTokenizer.from_str(text))
         try:
             return cls(FastTokenizer.from_str(file.read_text(encoding="utf-8")))
         except CheckpointCorrupt:
@@ -164,3 +166,9 @@ def _tokenizer_json_of_gguf(path: Path) -> str:
 
     with GgufFile.open(path) as gguf:
         return tokenizer_json(base_vocabulary(gguf.tokenizer()))
+
+
+def _tokenizer_json_of_text_files(folder: Path) -> str | None:
+    from model_runtime.published_tokenizer import has_published_vocabulary, published_tokenizer_json
+
+    return published_tokenizer_json(folder) if has_published_vocabulary(folder) else None

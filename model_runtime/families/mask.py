@@ -30,11 +30,11 @@ def mask_token_id(
     mask = candidates[0]
     if not 0 <= mask < rows:
         raise CheckpointMismatch(f"mask token {mask} is outside the {rows} rows of the embedding")
+    if mask < vocab_size and mask not in special_tokens.values():
+        raise CheckpointMismatch(f"mask token {mask} is the text {token_text(mask)!r} in this vocabulary")
     if in_vocabulary and mask not in in_vocabulary:
         name = family.mask_tokens[[n in special_tokens for n in family.mask_tokens].index(True)]
         raise CheckpointMismatch(f"config.json says mask token {mask}, the vocabulary has {name} as {in_vocabulary[0]}")
-    if mask < vocab_size and mask not in special_tokens.values():
-        raise CheckpointMismatch(f"mask token {mask} is the text {token_text(mask)!r} in this vocabulary")
     return mask
 
 

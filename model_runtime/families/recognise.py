@@ -33,7 +33,7 @@ def recognise(raw: dict[str, Any], special_tokens: Collection[str] = (), folder_
     marked = [family for family in possible if set(family.marker_tokens) & set(special_tokens)]
     # The default of a model type is the row that needs neither marker nor hint.
     default = [family for family in possible if not family.marker_tokens and not family.name_hints]
-    for choice in (possible, marked, hinted, default):
+    for choice in (exact, marked, hinted, possible, default):
         if len(choice) == 1:
             return choice[0]
     names = " and ".join(family.name for family in possible)

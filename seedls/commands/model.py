@@ -1,4 +1,4 @@
-"""`seedls model ...`: list, install, describe, verify and import checkpoints. Owns the printed tables."""
+"""`seedls model ...`: list, install, pull, import, quantise, describe and verify checkpoints; the printed tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seedls.engine import runtime_api
 
 def register(commands: Commands) -> None:
     """Add `model` and its subcommands."""
-    summary = "list, install, describe, verify or import checkpoints"
+    summary = "list, install, pull, import, quantize, describe or verify checkpoints"
     family = commands.add_parser(
         "model",
         help=summary,
@@ -57,12 +57,53 @@ def register(commands: Commands) -> None:
     import_ = add_command(
         actions,
         "import",
-        "convert a GGUF file or a folder of safetensors into an installed model",
-        "seedls model import ~/models/coder.gguf --name mine\nseedls complete app.py --line 3 --column 0 --model mine",
+        "make a GGUF file or a folder of safetensors an installed model",
+        "seedls model import ~/models/coder.gguf --name mine\n"
+        "seedls model import ~/models/DreamOn-v0-7B --name dreamon --bits 4\n"
+        "seedls complete app.py --line 3 --column 0 --model mine",
         run_import,
+        ("Published Python files are neither copied nor run; pickles are refused.",),
     )
     import_.add_argument("path", type=Path, metavar="PATH", help="a .gguf file or a Hugging Face style folder")
     import_.add_argument("--name", required=True, metavar="NAME", help="what to call it here")
+    _add_family_options(import_)
+
+    pull = add_command(
+        actions,
+        "pull",
+        "download a diffusion model from the Hugging Face hub and install it",
+        "seedls model pull Dream-org/DreamOn-v0-7B --bits 4\n"
+        "seedls model pull dllm-hub/Qwen3-0.6B-diffusion-bd3lm-v0.1@main --name tiny",
+        run_pull,
+        (
+            "Brings configuration, vocabulary and safetensors only: Python files and pickles are never downloaded. "
+            "A run that was stopped resumes; every weight file is checked against the digest the hub states. "
+            "docs/models.md lists the families.",
+        ),
+    )
+    pull.add_argument("repository", metavar="OWNER/NAME[@REVISION]", help="a repository of the hub")
+    pull.add_argument("--name", metavar="NAME", help="what to call it here (default: the repository's name)")
+    _add_family_options(pull)
+
+    quantize = add_command(
+        actions,
+        "quantize",
+        "make a copy of a model in 8 or 4 bits",
+        "seedls model quantize dream --name dream-4 --bits 4",
+        run_quantize,
+        ("4 bits are calibrated: each group's scale is the one that the model's activations on code like best.",),
+    )
+    quantize.add_argument("model", metavar="MODEL", help="an installed model of the family table, or a folder")
+    quantize.add_argument("--name", required=True, metavar="NAME", help="what to call the copy")
+    quantize.add_argument("--bits", type=int, choices=(4, 8), default=4, help="default: %(default)s")
+    quantize.add_argument("--no-calibration", action="store_true", help="choose scales from the weights alone")
+
+
+def _add_family_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--family", metavar="FAMILY", help="row of the family table, where the folder does not tell (docs/models.md)"
+    )
+    parser.add_argument("--bits", type=int, choices=(4, 8), help="store the linear layers in 8 or 4 bits")
 
 
 def run_list(args: argparse.Namespace) -> int:
@@ -74,7 +115,8 @@ def run_list(args: argparse.Namespace) -> int:
     width = max((len(model["name"]) for model in models), default=0)
     for model in models:
         state = "installed" if model["is_installed"] else f"{_megabytes(model['download_bytes'])} to download"
-        print(f"{model['name']:<{width}}  {state:<20}  {model['description']}")
+        memory = _memory(model["memory_bytes"])
+        print(f"{model['name']:<{width}}  {state:<20}  {model['description']}{memory and '  ' + memory}")
     return 0
 
 
@@ -94,7 +136,10 @@ def run_info(args: argparse.Namespace) -> int:
         print(json.dumps(details))
         return 0
     for key, value in details.items():
-        shown = _megabytes(value) if key.endswith("_bytes") else value
+        if key == "memory_bytes":
+            shown = _memory(value) or "-"
+        else:
+            shown = _megabytes(value) if key.endswith("_bytes") else value
         print(f"{key.removeprefix('is_').removesuffix('_bytes').replace('_', ' '):<16} {shown}")
     return 0
 
@@ -110,9 +155,36 @@ def run_verify(args: argparse.Namespace) -> int:
 def run_import(args: argparse.Namespace) -> int:
     """Convert and say where the checkpoint lies."""
     with progress_bar(f"importing {args.path}") as report:
-        folder = runtime_api().import_checkpoint(args.path, args.name, progress=report)
+        folder = runtime_api().import_checkpoint(
+            args.path, args.name, progress=report, family=args.family, bits=args.bits
+        )
     note(f"{args.name} is installed in {folder}")
     return 0
+
+
+def run_pull(args: argparse.Namespace) -> int:
+    """Download, check, install."""
+    with progress_bar(f"pulling {args.repository}") as report:
+        folder = runtime_api().pull_model(
+            args.repository, args.name, progress=report, family=args.family, bits=args.bits
+        )
+    note(f"{folder.name} is installed in {folder}")
+    return 0
+
+
+def run_quantize(args: argparse.Namespace) -> int:
+    """Write the smaller copy and say where it lies."""
+    with progress_bar(f"quantising {args.model}") as report:
+        folder = runtime_api().quantize_model(
+            args.model, args.bits, args.name, progress=report, calibrate=not args.no_calibration
+        )
+    note(f"{args.name} is installed in {folder}")
+    return 0
+
+
+def _memory(needed: dict[str, int]) -> str:
+    """Memory by precision, with a cache of 4096 tokens."""
+    return ", ".join(f"{precision} {size / 1e9:.1f} GB" for precision, size in needed.items())
 
 
 def _plain(value: Any) -> dict[str, Any]:
