@@ -61,8 +61,9 @@ editors: $(READY)  ## check, test and package the VS Code extension with the ser
 editor-tools: $(READY)  ## install a VS Code that runs headless, for test-editors (800 MB)
 	$(RUN)/python tests/editors/vscode/install_tools.py
 
-test-editors: model  ## drive real editors, headless
-	$(RUN)/python -m pytest tests/editors $(PYTEST_ARGS)
+test-editors: model  ## drive real editors, headless, then take the README's pictures in them (look at docs/images)
+	$(RUN)/python -m pytest tests/editors --run-slow $(PYTEST_ARGS)
+	$(RUN)/python -m tests.editors.screenshots
 
 clean:  ## remove the environment, caches and build outputs; installed models stay
 	rm -rf $(VENV) build dist out .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

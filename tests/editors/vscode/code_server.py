@@ -30,7 +30,7 @@ PLAYWRIGHT = TOOLS / "playwright"
 DRIVER = Path(__file__).parent / "driver.mjs"
 DIST = ROOT / "editors" / "vscode" / "dist"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_START_S = 60.0
+_START_S = 120.0
 _SETTINGS = {
     "security.workspace.trust.enabled": False,
     "workbench.startupEditor": "none",
@@ -84,7 +84,7 @@ class Workbench:
         return found
 
     def drive(
-        self, steps: Sequence[Mapping[str, Any]], timeout_s: float = 30.0, viewport: tuple[int, int] = (1100, 640)
+        self, steps: Sequence[Mapping[str, Any]], timeout_s: float = 90.0, viewport: tuple[int, int] = (1100, 640)
     ) -> dict[str, list[Any]]:
         """Do the steps in a new browser; results by action, in order. AssertionError with the reason when one fails."""
         report = self.folder / "report.json"
@@ -101,7 +101,7 @@ class Workbench:
         }
         (self.folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
         command = [str(NODE), str(DRIVER), str(self.folder / "plan.json")]
-        limit = timeout_s * 4 + 60
+        limit = timeout_s * 6 + 60
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
         assert report.exists(), done.stderr
         seen = json.loads(report.read_text(encoding="utf-8"))
@@ -143,7 +143,7 @@ def workbench(
     command += ["--extensions-dir", str(folder / "extensions")]
     package = vsix()
     assert package is not None
-    subprocess.run([*command, "--install-extension", str(package)], check=True, capture_output=True, timeout=120)
+    subprocess.run([*command, "--install-extension", str(package)], check=True, capture_output=True, timeout=300)
     command += ["--disable-telemetry", "--disable-update-check", "--disable-getting-started-override"]
     with (folder / "code-server.log").open("wb") as log:
         environment = {**os.environ, "PATH": search_path or os.environ.get("PATH", "")}

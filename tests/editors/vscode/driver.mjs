@@ -12,7 +12,7 @@ const { chromium } = createRequire(path.join(plan.playwright, "package.json"))("
 const seen = { steps: [] };
 const STATUS = '.statusbar-item[id="seedls.seedls.seedls.status"], .statusbar-item[id$="seedls.status"]';
 const APPLY = '.action-label[aria-label^="Apply the Ticked Changes"]';
-const CHANGES = '.pane-body .monaco-list[aria-label*="Changes"] .monaco-list-row, .panel .tree-explorer-viewlet-tree-view .monaco-list-row';
+const CHANGES = '.tree-explorer-viewlet-tree-view .monaco-list-row';
 const GHOST = '[class*="ghost-text"]';
 const BROWSER_ARGUMENTS = [
   "--no-sandbox",
@@ -32,20 +32,34 @@ async function shoot(name) {
   await page.screenshot({ path: path.join(plan.screenshots, `${name}.png`) });
 }
 
-async function palette(command) {
-  await page.keyboard.press("F1");
+/** Open the quick input with a key and type into it until `wanted` is chosen: a busy machine loses the first tries. */
+async function quickInput(key, text, wanted) {
   const box = page.locator(".quick-input-widget input");
-  await box.waitFor();
-  await box.fill(`>${command}`);
-  await page.locator(".quick-input-list .monaco-list-row").first().waitFor();
-  await page.waitForTimeout(300); // the list is filtered a moment after the text changes
+  const limit = Date.now() + plan.timeout_ms;
+  for (;;) {
+    try {
+      await page.keyboard.press(key);
+      await box.waitFor({ timeout: 5000 });
+      await box.fill(text);
+      if (wanted) {
+        await page.locator(".quick-input-list .monaco-list-row.focused", { hasText: wanted }).waitFor({ timeout: 10000 });
+      }
+      break;
+    } catch (error) {
+      if (Date.now() > limit) {
+        throw error;
+      }
+      await page.keyboard.press("Escape");
+    }
+  }
   await page.keyboard.press("Enter");
+  await box.waitFor({ state: "hidden", timeout: 10000 }).catch(() => {}); // a command may ask for something itself
 }
 
+const palette = (command) => quickInput("F1", `>${command}`, command.replace(/\.\.\.$/, ""));
+
 async function goTo(place) {
-  await page.keyboard.press("Control+g");
-  await page.locator(".quick-input-widget input").fill(`:${place}`);
-  await page.keyboard.press("Enter");
+  await quickInput("Control+g", `:${place}`);
   await page.waitForTimeout(200);
 }
 
@@ -97,10 +111,7 @@ const ACTIONS = {
     await page.goto(plan.url);
     await page.locator(".monaco-workbench").waitFor();
     await page.locator(".statusbar-item").first().waitFor();
-    await page.keyboard.press("Control+p");
-    await page.locator(".quick-input-widget input").fill(file);
-    await page.locator(".quick-input-list .monaco-list-row", { hasText: file }).first().waitFor();
-    await page.keyboard.press("Enter");
+    await quickInput("Control+p", file, file);
     await page.locator(`.tab[data-resource-name="${file}"], .tab[aria-label^="${file}"]`).first().waitFor();
     await page.locator(".view-lines").first().click({ position: { x: 60, y: 10 } });
   },
@@ -128,8 +139,11 @@ const ACTIONS = {
       await page.keyboard.press("Shift+ArrowDown");
     }
     await page.keyboard.press("Shift+End");
-    await palette("seedls: Refactor Selection");
+    await page.keyboard.press("F1");
     const box = page.locator(".quick-input-widget input");
+    await box.fill(">seedls: Refactor Selection");
+    await page.locator(".quick-input-list .monaco-list-row.focused", { hasText: "Refactor Selection" }).waitFor();
+    await page.keyboard.press("Enter");
     await page.locator(".quick-input-title", { hasText: "refactor the selection" }).waitFor();
     const offered = await page.locator(".quick-input-list .monaco-list-row").allInnerTexts();
     await box.fill(instruction);
@@ -154,10 +168,19 @@ const ACTIONS = {
     await page.locator(CHANGES).nth(row).locator(".monaco-custom-toggle, input[type=checkbox]").first().click();
     await page.waitForTimeout(300);
   },
-  applyPreview: () => page.locator(APPLY).first().click(),
+  async applyPreview() {
+    await page.locator(APPLY).first().click();
+    await ACTIONS.previewClosed();
+  },
   async discardPreview() {
     await page.locator('.action-label[aria-label^="Discard the Changes"]').first().click();
+    await ACTIONS.previewClosed();
+  },
+  /** Until then the difference view shows the new text too, and keys go there. */
+  async previewClosed() {
     await page.locator(APPLY).first().waitFor({ state: "detached" });
+    await page.locator('.tab[aria-label*="Refactor: "], .tab[aria-label*="Simplify: "]').first().waitFor({ state: "detached" });
+    await page.waitForTimeout(500);
   },
   async menu({ shown }) {
     await page.locator(STATUS).first().click();

@@ -130,7 +130,7 @@ end
 ---@param buffer integer
 ---@return boolean
 function M.is_open(buffer)
-  return previews[buffer] ~= nil
+  return previews[buffer == 0 and vim.api.nvim_get_current_buf() or buffer] ~= nil
 end
 
 ---@param buffer integer
