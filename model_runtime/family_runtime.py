@@ -32,6 +32,7 @@ from model_runtime.config import RuntimeConfig
 from model_runtime.conversion import read_record
 from model_runtime.diffusion.family_generate import FamilyModel, forbidden_tensor
 from model_runtime.diffusion.family_tasks import complete_with_family, edit_with_family, generate_with_family
+from model_runtime.diffusion.shift_probe import check_shift
 from model_runtime.errors import CheckpointError, RequestError
 from model_runtime.families.config import FamilyConfig
 from model_runtime.families.mask import check_vocabulary, end_ids, forbidden_ids, mask_token_id
@@ -55,7 +56,13 @@ class FamilyRuntime(Runtime):
         self._family_model = model
 
     def warm_up(self) -> None:
-        """One small completion, so that the first real one does not pay for lazy set-up."""
+        """One small completion, so that the first real one does not pay for lazy set-up.
+
+        CheckpointMismatch if the network turns out to have another logit shift than its family.
+        """
+        model = self._family_model
+        with _CleanCache(model):
+            check_shift(model.network, model.cache, model.config, model.tokenizer, model.mask_token_id)
         self.complete(CompletionRequest("def add(a, b):\n    return ", "\n", params=SamplingParams(max_tokens=2)))
 
     def complete(self, request: CompletionRequest, should_stop: ShouldStop = never_stop) -> CompletionResult:

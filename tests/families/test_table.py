@@ -108,7 +108,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(PUBLISHED)), st.data())
 def test_a_configuration_with_anything_in_it_reads_or_is_refused(name: str, data: st.DataObject) -> None:
     raw = dict(PUBLISHED[name])
