@@ -32,6 +32,8 @@ async def new_tests(session: Session, data: ActionData) -> types.WorkspaceEdit:
     """A new file with tests of what stands in the range; raises NoEdit."""
     if session.engine.state != "ready":
         raise NoEdit("quiet", f"the model is not ready: {session.engine.message}")
+    if session.is_excluded(data.uri):
+        raise NoEdit("quiet", "the file is excluded")
     snapshot = session.documents.at_version(data.uri, data.version)
     if snapshot is None:
         raise NoEdit("stale", "the document changed since the action was offered")

@@ -39,7 +39,9 @@ async def test_it_completes_a_body(editor: Editor) -> None:
     uri = editor.open(
         "file:///w/body.py", "def rectangle_area(width, height):\n    \n\n\nprint(rectangle_area(2, 3))\n"
     )
-    assert await editor.inline_texts(uri, 1, 4, invoked=True) == ["return width * height"]
+    texts = await editor.inline_texts(uri, 1, 4, invoked=True)
+    assert texts[0] == "return width * height"  # where there was time, other candidates follow
+    assert len(set(texts)) == len(texts) <= 3
 
 
 async def test_it_completes_behind_emoji_in_a_windows_file(editor: Editor) -> None:
@@ -48,7 +50,7 @@ async def test_it_completes_behind_emoji_in_a_windows_file(editor: Editor) -> No
     if answer is None:
         assert (await editor.explain())["reason"]
         return
-    (item,) = answer.items
+    item = answer.items[0]
     assert "numbers" in item.insert_text
     assert item.range == types.Range(types.Position(2, 20), types.Position(2, 20))
     assert "\n" not in item.insert_text.replace("\r\n", "")

@@ -94,6 +94,23 @@ def test_without_watchfiles_files_are_read_when_they_are_saved(
     assert workspace.index.paths() == {"a.py"}
 
 
+def test_without_indexing_settings_files_are_watched_and_no_other_is_read(
+    tmp_path: Path, workspaces: list[Workspace]
+) -> None:
+    make(tmp_path, {"a.py": "x = 1\n"})
+    settings_changed = threading.Event()
+    workspace = Workspace(lambda path: False, settings_changed.set)
+    workspaces.append(workspace)
+    workspace.start([str(tmp_path)], is_indexing=False)
+    _until(lambda: workspace.is_watching)
+    time.sleep(0.2)
+    make(tmp_path, {"a.py": "x = 2\n", "b.py": "x = 1\n"})
+    workspace.refresh(tmp_path / "a.py")
+    make(tmp_path, {"pyproject.toml": "[tool.seedls]\n"})
+    assert settings_changed.wait(10)
+    assert (workspace.num_read, workspace.index.paths()) == (0, set())
+
+
 def test_without_folders_there_is_no_thread(tmp_path: Path) -> None:
     workspace = Workspace(lambda path: False, lambda: None)
     workspace.start([str(tmp_path / "gone")])
