@@ -53,6 +53,7 @@ def register(subparsers: Any) -> None:
     evaluate.add_argument("--base-only", action="store_true", help="measure the base without any adapter")
     evaluate.add_argument("--show", type=int, default=0, help="print this many cases of each kind")
     evaluate.add_argument("--card", type=Path, default=None, help="add the figures to this card")
+    evaluate.add_argument("--healing", type=Path, default=None, help="healing adapter under a denoiser to be measured")
     evaluate.set_defaults(run_command=run_evaluate)
 
     export = subparsers.add_parser("export", help="write a run's adapter as a small int8 file")
@@ -79,7 +80,7 @@ def _add_training_flags(parser: argparse.ArgumentParser, *, steps: int, first_la
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=learning_rate)
     parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
-    parser.add_argument("--minutes", type=float, default=None, help="stop with a checkpoint after so many minutes")
+    add_time_flags(parser)
 
 
 def note(message: str) -> None:
@@ -109,12 +110,12 @@ def run_heal(args: argparse.Namespace) -> int:
 
     config = _healing_config(args)
     setting = prepare_setting(args, config)
-    network = prepare_network(setting.base, config)
+    network = prepare_network(setting.base, config, chosen_device(args))
     if args.start is not None:
         start_from(network, read_adapter(args.start))
-    limits = RunLimits(max_minutes=args.minutes)
+    limits = RunLimits(max_minutes=args.minutes, fits_steps=args.fit_steps)
     trainer = heal(network, setting.stream, setting.held_out, config, args.run, limits, note)
-    write_card(args.run, "healing", config, trainer.progress, setting.sources, args.argv)
+    write_card(args.run, "healing", trainer.config, trainer.progress, setting.sources, args.argv)
     figures = held_out_drift(network, setting.held_out_plain, config)
     add_figures(args.run / "card.json", f"ordinary held-out text at step {trainer.progress.step}", figures)
     return 0
@@ -122,6 +123,10 @@ def run_heal(args: argparse.Namespace) -> int:
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """`evaluate`."""
+    if _is_denoiser(args):
+        from model_runtime.training.stage_commands import evaluate_denoiser
+
+        return evaluate_denoiser(args)
     from model_runtime.training.card import add_figures
     from model_runtime.training.data.shards import read_shards
     from model_runtime.training.evaluate import evaluate, held_out_samples, summary
@@ -156,6 +161,17 @@ def run_export(args: argparse.Namespace) -> int:
     num_bytes = export_run(args.run, args.out, base_identity(args.base, base))
     note(f"{args.out}: {num_bytes:,} bytes")
     return 0
+
+
+def _is_denoiser(args: argparse.Namespace) -> bool:
+    from model_runtime.adapters import read_adapter
+    from model_runtime.training.export import read_checkpoint
+
+    if args.base_only:
+        return False
+    if args.adapter is not None:
+        return read_adapter(args.adapter).mask_embedding is not None
+    return args.run is not None and "mask_embedding" in read_checkpoint(args.run)[1]
 
 
 def base_identity(name: str, base: Path) -> dict[str, str]:
@@ -265,6 +281,20 @@ def _tokenizer(base: Path) -> Tokenizer:
 def data_folder(args: argparse.Namespace) -> Path:
     """The shard folder that the flags name, or the default one."""
     return args.data if args.data is not None else default_home() / "training" / "data"
+
+
+def chosen_device(args: argparse.Namespace) -> str:
+    """`cpu` or `cuda`: what the flag says, else cuda where there is one."""
+    import torch
+
+    return args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def add_time_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of every command that trains: where, and how long."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=None, help="default: cuda where there is one")
+    parser.add_argument("--minutes", type=float, default=None, help="stop with a checkpoint after so many minutes")
+    parser.add_argument("--fit-steps", action="store_true", help="take no more steps than fit the minutes")
 
 
 def _set_threads(args: argparse.Namespace) -> None:

@@ -61,20 +61,22 @@ class SetFigures:
     """Of characters, 0-1, mean."""
 
 
-def held_out_cases(sources: Sequence[SourceFile], per_set: int, seed: int) -> list[Case]:
+def held_out_cases(
+    sources: Sequence[SourceFile], per_set: int, seed: int, sets: Sequence[CaseSet] = CASE_SETS
+) -> list[Case]:
     """The same cases for the same seed: holes, edit pairs, and functions with a planted bug."""
-    rng = random.Random(seed)
     python = [source for source in sources if source.language == "python"]
-    draw: dict[CaseSet, Callable[[], Case | None]] = {
-        "completion": lambda: _hole_case(draw_hole(rng.choice(list(sources)), rng, ContextWidths())),
-        "edit": lambda: _edit_case("edit", draw_edit(rng.choice(python), rng)),
-        "repair": lambda: _edit_case("repair", _planted_bug(rng.choice(python), rng)),
+    draw: dict[CaseSet, Callable[[random.Random], Case | None]] = {
+        "completion": lambda rng: _hole_case(draw_hole(rng.choice(list(sources)), rng, ContextWidths())),
+        "edit": lambda rng: _edit_case("edit", draw_edit(rng.choice(python), rng)),
+        "repair": lambda rng: _edit_case("repair", _planted_bug(rng.choice(python), rng)),
     }
     cases: list[Case] = []
-    for name in CASE_SETS:
+    for name in sets:
+        rng = random.Random(f"{name}:{seed}")
         found: list[Case] = []
         for _ in range(400 * per_set):
-            case = draw[name]()
+            case = draw[name](rng)
             if case is not None:
                 found.append(case)
             if len(found) == per_set:

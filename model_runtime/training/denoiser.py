@@ -49,16 +49,19 @@ class CleanPass:
 class Denoiser(nn.Module):
     """The base with a gated adapter in its upper layers and a learned embedding for masked slots."""
 
-    def __init__(self, network: TrainingNetwork, config: DenoiserConfig, marks: Marks) -> None:
+    def __init__(
+        self, network: TrainingNetwork, config: DenoiserConfig, marks: Marks, mask_like: int | None = None
+    ) -> None:
+        """`mask_like`: the token whose embedding a masked slot begins with; None: the mean of all embeddings."""
         super().__init__()
         self.network = network
         self.marks = marks
         self.first_layer = config.first_layer
         layers = range(config.first_layer, network.config.num_layers)
         network.attach_adapter(layers, config.rank, config.alpha, config.seed)
-        # The mean of all embeddings: a token that says nothing yet. It only learns where the adapter starts at the
-        # bottom; below an adapted layer nothing may change.
-        self.mask_embedding = nn.Parameter(network.embedding.float().mean(0))
+        # It only learns where the adapter starts at the bottom; below an adapted layer nothing may change.
+        embedding = network.embedding.float()
+        self.mask_embedding = nn.Parameter(embedding.mean(0) if mask_like is None else embedding[mask_like].clone())
         self.edit_head: nn.Parameter | None = None
         """(2, V): rows of the head for `delete` and `insert`, whose own rows are one and the same untrained mean."""
         self.to(network.device)

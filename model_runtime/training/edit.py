@@ -67,8 +67,8 @@ def train_edit(
     resume(trainer, folder, report)
 
     def take_step() -> None:
-        first = trainer.progress.step * config.sequences_per_step
-        drawn = [sequences.sequence(number) for number in range(first, first + config.sequences_per_step)]
+        numbers = sequences.numbers(trainer.progress.step, config.sequences_per_step)
+        drawn = [sequences.sequence(number) for number in numbers]
         samples = [sample for sample, _ in drawn]
         blocks = draw_edit_blocks(denoiser, drawn, config)
         canvas = lay_out([sample.ids for sample in samples], blocks).to(denoiser.network.device)

@@ -24,6 +24,7 @@ from model_runtime.training.samples import SampleMaker, is_short_enough
 EXTRA_TOKENS = 24
 """Tokens allowed beyond the true answer's length: who has not ended by then does not end by itself."""
 DECODE_BATCH = 32
+DECODE_BATCH_GPU = 256
 
 KINDS = ("prefix_first/single", "prefix_first/multi", "suffix_first/single", "suffix_first/multi", "edit")
 

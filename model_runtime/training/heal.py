@@ -30,11 +30,11 @@ def load_network(base: Path, precision: str) -> TrainingNetwork:
         return TrainingNetwork(checkpoint, getattr(torch, precision))
 
 
-def prepare_network(base: Path, config: TrainConfig) -> TrainingNetwork:
+def prepare_network(base: Path, config: TrainConfig, device: str = "cpu") -> TrainingNetwork:
     """The base with a fresh trainable adapter in its upper layers."""
     network = load_network(base, config.precision)
     network.attach_adapter(range(config.first_layer, network.config.num_layers), config.rank, config.alpha, config.seed)
-    return network
+    return network.to(device)
 
 
 def start_from(network: TrainingNetwork, adapter: Adapter) -> None:
@@ -74,7 +74,7 @@ def held_out_loss(network: TrainingNetwork, samples: Sequence[Sample], config: T
     sums: dict[str, list[float]] = {}
     with torch.no_grad():
         for group in groups_of(samples, config.batch_tokens):
-            losses = iter(batch_losses(network, pack(group), config.first_layer).tolist())
+            losses = iter(batch_losses(network, pack(group).to(network.device), config.first_layer).tolist())
             for sample in group:
                 own = [next(losses) for _ in range(len(sample.ids) - sample.prompt_length)]
                 sums.setdefault(sample.kind, []).extend(own)
@@ -88,11 +88,11 @@ def held_out_drift(network: TrainingNetwork, samples: Sequence[Sample], config: 
     same: list[Tensor] = []
     with torch.no_grad():
         for group in groups_of(samples, config.batch_tokens):
-            batch = pack(group)
+            batch = pack(group).to(network.device)
             states = frozen_states(network, batch, config.first_layer)
             divergence, agrees = drift(network, batch, config.first_layer, states)
-            divergences.append(divergence)
-            same.append(agrees.float())
+            divergences.append(divergence.cpu())
+            same.append(agrees.float().cpu())
     return {
         "tokens": sum(len(part) for part in same),
         "divergence": round(float(torch.cat(divergences).mean()), 4),
@@ -142,7 +142,7 @@ def _train_step(
     config, progress = trainer.config, trainer.progress
     number = progress.step % config.epoch_steps if config.epoch_steps else progress.step
     samples = stream.batch(number, config.batch_tokens)
-    batch = pack(samples)
+    batch = pack(samples).to(network.device)
     states = kept_states.get(number)
     if states is None:
         states = frozen_states(network, batch, config.first_layer)
@@ -162,6 +162,6 @@ def _train_step(
 
 def plain_drift(network: TrainingNetwork, stream: SampleStream, number: int, config: TrainConfig) -> Tensor:
     """Mean divergence from the base over the ordinary text of one batch, a scalar, nats."""
-    batch = pack(stream.plain(number, config.plain_tokens))
+    batch = pack(stream.plain(number, config.plain_tokens)).to(network.device)
     divergence, _ = drift(network, batch, config.first_layer, frozen_states(network, batch, config.first_layer))
     return divergence.mean()

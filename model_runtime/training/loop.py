@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from model_runtime.errors import CheckpointCorrupt, CheckpointMismatch
 from model_runtime.training.config import TrainConfig
+from model_runtime.training.sharded import average_gradients, clip_gradients, groups, is_first, like, whole
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -62,7 +63,7 @@ class Trainer:
         self.config = config
         self.progress = Progress()
         self._optimiser = torch.optim.AdamW(
-            self.parameters.values(),
+            [{"params": part} for part in groups(self.parameters.values())],
             lr=config.learning_rate,
             betas=(0.9, 0.98),
             weight_decay=config.weight_decay,
@@ -74,20 +75,23 @@ class Trainer:
             group["lr"] = learning_rate(self.progress.step, self.config)
         self._optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.config.gradient_clip)
+        average_gradients(self.parameters.values())
+        norm = clip_gradients(self.parameters.values(), self.config.gradient_clip)
         self._optimiser.step()
         self.progress.step += 1
         self.progress.losses.append(round(float(loss.detach()), 5))
-        return float(norm)
+        return norm
 
     def save(self, path: Path) -> None:
         """Write everything a resumed run needs, atomically."""
         from safetensors.torch import save_file
 
-        tensors = {f"parameter.{name}": p.detach() for name, p in self.parameters.items()}
+        tensors = {f"parameter.{name}": whole(p.detach()) for name, p in self.parameters.items()}
         for name, parameter in self.parameters.items():
             for moment, value in self._optimiser.state.get(parameter, {}).items():
-                tensors[f"{moment}.{name}"] = value
+                tensors[f"{moment}.{name}"] = whole(value)
+        if not is_first():
+            return
         document = {"config": self.config.to_dict(), "progress": self.progress.to_dict()}
         partial = path.with_name(path.name + ".part")
         save_file(tensors, partial, metadata={"run": json.dumps(document)})
@@ -110,12 +114,12 @@ class Trainer:
         self.progress = Progress(**document["progress"])
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(tensors.pop(f"parameter.{name}"))
+                parameter.copy_(like(tensors.pop(f"parameter.{name}"), parameter))
         for key, value in tensors.items():
             moment, _, name = key.partition(".")
             parameter = self.parameters[name]
             # AdamW counts its steps on the CPU wherever the parameter is.
-            self._optimiser.state[parameter][moment] = value if moment == "step" else value.to(parameter.device)
+            self._optimiser.state[parameter][moment] = value if moment == "step" else like(value, parameter)
 
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -119,8 +119,7 @@ def train_mask(
     store = KeptRowStore(folder / KEPT_FOLDER, denoiser, config.healing) if config.kept_sequences else None
 
     def take_step() -> None:
-        first = trainer.progress.step * config.sequences_per_step
-        numbers = range(first, first + config.sequences_per_step)
+        numbers = sequences.numbers(trainer.progress.step, config.sequences_per_step)
         drawn = {
             number: draw_sequence(sequences, number, config, denoiser.marks.mask)
             for number in (n % config.kept_sequences if config.kept_sequences else n for n in numbers)

@@ -8,7 +8,7 @@ causal mask and positions that restart keep them apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -34,6 +34,10 @@ class Pack:
     rows: Tensor  # (N,) rows whose next token is scored
     targets: Tensor  # (N,) that next token
     weights: Tensor  # (N,) share of each token in the loss, summing to one
+
+    def to(self, device: torch.device) -> Pack:
+        """The same on a device."""
+        return Pack(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 def pack(samples: Sequence[Sample]) -> Pack:

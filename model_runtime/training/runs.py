@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model_runtime.training.config import TrainConfig
 from model_runtime.training.curve import write_curve
 from model_runtime.training.loop import Progress, Trainer, learning_rate, stop_on_signals
+from model_runtime.training.sharded import is_first, least
 
 CHECKPOINT = "checkpoint.safetensors"
 HELD_OUT_EVERY = 40
@@ -28,6 +30,10 @@ class RunLimits:
 
     checkpoint_every_s: float = 180.0
     max_minutes: float | None = None
+    fits_steps: bool = False
+    """Take only as many steps as fit the time, so that the learning rate comes down before the time is over."""
+    fitting_steps: int = 20
+    """Steps before the rate of the last ten says how many fit: more where an epoch of slow ones comes first."""
 
 
 def resume(trainer: Trainer, folder: Path, report: Report) -> None:
@@ -47,29 +53,46 @@ def run_steps(
     report: Report,
 ) -> None:
     """Call `take_step` until `config.steps`, a signal or the time limit; `measure` gives the held-out loss."""
-    config, progress = trainer.config, trainer.progress
+    progress, taken = trainer.progress, 0
+    recent: deque[float] = deque(maxlen=10)
     started = saved = time.monotonic()
     with stop_on_signals() as signals:
-        while progress.step < config.steps and not signals["stop"]:
+        while progress.step < trainer.config.steps:
             begun = time.monotonic()
-            if limits.max_minutes is not None and begun - started > 60 * limits.max_minutes:
+            is_late = limits.max_minutes is not None and begun - started > 60 * limits.max_minutes
+            if least(not (signals["stop"] or is_late)) == 0:
                 break
             if progress.step % HELD_OUT_EVERY == 0:
                 _measure(trainer, measure, report)
             take_step()
-            progress.seconds += time.monotonic() - begun
-            report(_step_note(progress, config))
-            if time.monotonic() - saved > limits.checkpoint_every_s:
+            recent.append(time.monotonic() - begun)
+            progress.seconds += recent[-1]
+            report(_step_note(progress, trainer.config))
+            taken += 1
+            if limits.fits_steps and limits.max_minutes is not None and taken == limits.fitting_steps:
+                left_s = 0.95 * 60 * limits.max_minutes - (time.monotonic() - started)
+                _fit_steps(trainer, left_s / max(1e-9, sum(recent) / len(recent)), report)
+            if least(limits.checkpoint_every_s - (time.monotonic() - saved)) < 0:
                 save_run(trainer, folder)
                 saved = time.monotonic()
-    if progress.step == config.steps:
+    if progress.step == trainer.config.steps:
         _measure(trainer, measure, report)
     save_run(trainer, folder)
+
+
+def _fit_steps(trainer: Trainer, left: float, report: Report) -> None:
+    """Shorten the run to the steps that are left."""
+    steps = int(least(trainer.progress.step + max(1, int(left))))
+    if steps < trainer.config.steps:
+        trainer.config = replace(trainer.config, steps=steps)
+        report(f"{steps} steps fit the time")
 
 
 def save_run(trainer: Trainer, folder: Path) -> None:
     """Checkpoint, readable progress and loss curve."""
     trainer.save(folder / CHECKPOINT)
+    if not is_first():
+        return
     (folder / "progress.json").write_text(json.dumps(trainer.progress.to_dict()) + "\n", encoding="utf-8")
     write_curve(folder / "loss.svg", trainer.progress.losses, trainer.progress.held_out)
 

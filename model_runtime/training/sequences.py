@@ -11,7 +11,8 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from model_runtime.training.evaluate import DECODE_BATCH, decode_greedy
+from model_runtime.errors import Cancelled
+from model_runtime.training.evaluate import DECODE_BATCH, DECODE_BATCH_GPU, decode_greedy
 from model_runtime.training.loop import stop_on_signals
 from model_runtime.training.network import TrainingNetwork
 from model_runtime.training.objective import Sample
@@ -29,8 +30,19 @@ MIN_TARGET = 6
 class Sequences:
     """Sequence number n is a function of the seed and n alone."""
 
+    _rank, _num_ranks = 0, 1
+
     def __init__(self, stream: SampleStream, greedy: Sequence[Sample], greedy_share: float, seed: int) -> None:
         self._stream, self._greedy, self._share, self._seed = stream, greedy, greedy_share, seed
+
+    def numbers(self, step: int, per_step: int) -> range:
+        """The sequences of a step: this process's own, where several share the work."""
+        first = (step * self._num_ranks + self._rank) * per_step
+        return range(first, first + per_step)
+
+    def share(self, rank: int, num_ranks: int) -> None:
+        """Be one of several processes, each with sequences of its own."""
+        self._rank, self._num_ranks = rank, num_ranks
 
     def sequence(self, number: int) -> tuple[Sample, random.Random]:
         """The sequence, and a generator for what is drawn on it."""
@@ -62,13 +74,17 @@ def greedy_samples(
     folder: Path,
     report: Report,
 ) -> list[Sample]:
-    """`count` prompts of the stream as the base continues them; those without room for a block are left out."""
+    """`count` prompts of the stream as the base continues them; those without room for a block are left out.
+
+    Cancelled after SIGINT or SIGTERM, with what is done kept.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / GREEDY_FILE
     samples = _read(path)
+    batch_size = DECODE_BATCH if network.device.type == "cpu" else DECODE_BATCH_GPU
     with stop_on_signals() as signals:
         while len(samples) < count and not signals["stop"]:
-            numbers = range(len(samples), min(count, len(samples) + DECODE_BATCH))
+            numbers = range(len(samples), min(count, len(samples) + batch_size))
             prompts = [draw_prompt(stream, number) for number in numbers]
             answers = decode_greedy(network, [prompt.ids for prompt in prompts], stop_ids, [max_tokens] * len(prompts))
             batch = [
@@ -79,6 +95,8 @@ def greedy_samples(
                 file.writelines(json.dumps([s.ids, s.prompt_length, s.kind]) + "\n" for s in batch)
             samples += batch
             report(f"greedy text: {len(samples)} of {count}")
+    if signals["stop"]:
+        raise Cancelled(f"stopped at {len(samples)} of {count} greedy texts; the same command goes on from there")
     return [sample for sample in samples[:count] if has_room(sample)]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from model_runtime.checkpoint import open_checkpoint
 from model_runtime.diffusion.noise import NOT_ASKED, CanvasBlock, Marks, mask_block
-from model_runtime.errors import CheckpointMismatch
+from model_runtime.errors import Cancelled, CheckpointMismatch
 from model_runtime.loading import Adapters, Placement
 from model_runtime.loading import load_network as load_decoder
 from model_runtime.training.data.packages import SourceFile
@@ -136,6 +138,12 @@ def test_below_the_first_adapted_layer_nothing_learns(tiny_base: Path) -> None:
     assert all(p.grad is not None for p in adapter_parameters(denoiser.network).values())
 
 
+def test_a_masked_slot_begins_as_a_token_of_the_base(tiny_base: Path) -> None:
+    network, marks = load_network(tiny_base, "float32"), make_denoiser(tiny_base).marks
+    assert torch.equal(Denoiser(network, CONFIG, marks, mask_like=7).mask_embedding.data, network.embedding[7])
+    assert torch.equal(Denoiser(network, CONFIG, marks).mask_embedding.data, network.embedding.mean(0))
+
+
 def test_the_mask_is_never_an_answer(denoiser: Denoiser) -> None:
     found = logits(denoiser, IDS, blocks_of(denoiser))
     marks = denoiser.marks
@@ -254,7 +262,13 @@ def test_greedy_text_is_the_bases_and_goes_on_after_a_stop(
     lines = (tmp_path / "whole" / GREEDY_FILE).read_bytes().splitlines(keepends=True)
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / GREEDY_FILE).write_bytes(b"".join(lines[:32]) + lines[32][:20])
-    assert write("cut", 34) == whole
+
+    def interrupt(message: str) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Cancelled, match="32 of 34"):
+        greedy_samples(network, stream, [], 34, 8, tmp_path / "killed", interrupt)
+    assert write("cut", 34) == write("killed", 34) == whole
     assert [json.loads(line)[0] for line in lines] == [list(s.ids) for s in whole]
     for number, sample in enumerate(whole[:3]):
         prompt = draw_prompt(stream, number)

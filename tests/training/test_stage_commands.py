@@ -54,6 +54,11 @@ def test_all_stages_one_after_the_other(common: list[str], tmp_path: Path, capsy
     with pytest.raises(CheckpointMismatch, match="cannot be merged"):
         merge_into({}, adapter)
 
+    capsys.readouterr()
+    assert main(["evaluate", *common, "--run", str(run("mask")), "--cases", "1"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["same_text"] == 1.0 and figures["with"]["tokens_per_forward"] >= 1.0
+
     table = tmp_path / "table.json"
     capsys.readouterr()
     rows = ["--row", "0", "--row", f"+4={out}", "--cases", "1", "--max-tokens", "5", "--precision", "float32"]
