@@ -20,7 +20,7 @@ UNIX = CODE.replace("\r\n", "\n")
 HALF = UNIX.replace("def add(a, b):", "def add(a, b, c=0):")
 BROKEN = HALF.replace("def sub(a, b):", "def sub(a, b")
 WHOLE = HALF.replace("def sub(a, b):", "def sub(a, b, c=0):")
-PLAN = PlannedEdit(steps=(UNIX, HALF, BROKEN), whole_text=WHOLE)
+PLAN = PlannedEdit(steps=(UNIX, HALF, BROKEN), step_s=0.005, whole_text=WHOLE)  # more than a step may take
 
 
 async def ask(editor: Editor, method: str, **params: Any) -> dict[str, Any]:
@@ -63,7 +63,7 @@ async def test_every_step_shows_a_whole_checked_text(editor: Editor) -> None:
 
 
 async def test_any_step_can_be_accepted(editor: Editor) -> None:
-    plan = PlannedEdit(steps=(HALF, BROKEN), step_s=0.02, whole_text=WHOLE)
+    plan = PlannedEdit(steps=(HALF, BROKEN, BROKEN), step_s=0.02, whole_text=WHOLE)
     run = (await begin(editor, plan))["run"]
     shown = await next_step(editor, run)
     assert shown["state"] == "running" and shown["edits"]
