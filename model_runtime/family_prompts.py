@@ -6,7 +6,6 @@ families share. Editor features ask for an infill or an edit and never know the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model_runtime.api import CompletionRequest, EditRequest
@@ -78,11 +77,12 @@ def family_infill(tokenizer: Tokenizer, family: Family, request: CompletionReque
     if family.infill == "seed":
         first, second, third = (_id(tokenizer, f"<[fim-{part}]>") for part in ("suffix", "prefix", "middle"))
         return FamilyPrompt([first, *suffix, second, *prefix, third], [])
-    begin = _begin(tokenizer, family)
+    before = _begin(tokenizer, family) + prefix or [_id(tokenizer, *family.end_tokens)]
     if family.infill == "prefix":
-        return FamilyPrompt(begin + prefix or [_first_end(tokenizer, family)], [])
-    end = [_first_end(tokenizer, family)] if family.expand_token else []
-    return FamilyPrompt(begin + prefix or end[:1] or [_first_end(tokenizer, family)], suffix + end, is_hole=True)
+        return FamilyPrompt(before, [])
+    # A model that finds the hole's length has learned holes in whole files, which end in an end token.
+    end = [_id(tokenizer, *family.end_tokens)] if family.expand_token else []
+    return FamilyPrompt(before, suffix + end, is_hole=True)
 
 
 def family_chat(tokenizer: Tokenizer, family: Family, system: str, user: str, answer_start: str = "") -> FamilyPrompt:
@@ -121,15 +121,9 @@ def _begin(tokenizer: Tokenizer, family: Family) -> list[int]:
     return [] if begin is None else [begin]
 
 
-def _first_end(tokenizer: Tokenizer, family: Family) -> int:
-    return _id(tokenizer, *family.end_tokens)
-
-
-def _id(tokenizer: Tokenizer, *names: Sequence[str] | str) -> int:
+def _id(tokenizer: Tokenizer, *names: str) -> int:
     for name in names:
-        token_id = tokenizer.token_id(str(name))
+        token_id = tokenizer.token_id(name)
         if token_id is not None:
             return token_id
-    raise CheckpointMismatch(
-        f"the vocabulary has no {' or '.join(map(str, names))} token: this layout cannot be written"
-    )
+    raise CheckpointMismatch(f"the vocabulary has no {' or '.join(names)} token: this layout cannot be written")

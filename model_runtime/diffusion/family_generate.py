@@ -104,6 +104,7 @@ class _Run:
         self.rule = rule_of(model.config, task.params)
         self.canvas = Canvas(list(task.prompt.before), model.mask_token_id, model.forbidden)
         self.start = len(task.prompt.before)
+        self._prefill_forwards = 0
 
     def is_over(self) -> bool:
         """Something has ended the request."""
@@ -123,11 +124,12 @@ class _Run:
         model, params, family = self.model, self.task.params, self.model.config.family
         size = params.block_size or family.decode.block_size
         length = min(params.max_tokens, family.decode.first_canvas) if self.task.prompt.is_hole else params.max_tokens
-        self._require_room(self.start + length + len(self.task.prompt.after))
+        room = model.cache.capacity - self.start - len(self.task.prompt.after)
+        self._require_room(model.cache.capacity - room + 1)
+        length = min(length, room)
         self.canvas.token_ids += [self.canvas.mask_token_id] * length + self.task.prompt.after
         reuse: Reuse = "dual" if params.policy == "fast" else "none"
         view = FullView(model.network, model.cache, shift=family.shift, reuse=reuse, refresh_every=REFRESH_EVERY)
-        room = model.cache.capacity - self.start - len(self.task.prompt.after)
         lengths: Lengths | None = None
         if model.expand_id is not None and self.task.prompt.is_hole:
             lengths = Lengths(model.expand_id, model.end_ids, self.start, length, min(params.max_tokens, room))
@@ -153,7 +155,7 @@ class _Run:
         if family.shift and shared and view.block_end(shared) - size == shared:
             model.cache.truncate(max(0, shared - size))  # the row before the next block is needed: compute it again
         self.state.cached_tokens = model.cache.length
-        yield from self._prefill(view)
+        self._prefill(view)
         while not self.is_over():
             begin, end = len(self.canvas.token_ids), view.block_end(len(self.canvas.token_ids))
             if end > model.cache.capacity:
@@ -180,7 +182,7 @@ class _Run:
         self._require_room(self.start + size)
         self.state.cached_tokens = model.cache.keep_common_prefix(self.task.prompt.before[:-1], 1)
         prefill = BlockCausalView(model.network, model.cache, shift=False, block_size=1)
-        yield from self._prefill(prefill)
+        self._prefill(prefill)
         view = ReorderedView(model.network, model.cache, model.mask_token_id)
         self._prefill_forwards = 0
         while not self.is_over():
@@ -193,7 +195,7 @@ class _Run:
             if not self.is_over():
                 self._judge(begin + size)
 
-    def _prefill(self, view: BlockCausalView) -> Iterator[Decoding]:
+    def _prefill(self, view: BlockCausalView) -> None:
         """The prompt's whole blocks, a piece at a time; Cancelled between pieces."""
         started = time.perf_counter()
         while True:
@@ -203,12 +205,11 @@ class _Run:
                 break
         self._prefill_forwards = view.forwards
         self.state.prefill_ms = (time.perf_counter() - started) * 1e3
-        yield from ()
 
     def _first_of_block(self, view: BlockCausalView, position: int) -> None:
         """A shifted model's row before the block says its first token: committed before the block is looked at."""
-        if view.block_end(position) - view.block_end(position - 1) == 0 or position < self.start:
-            return
+        if view.block_end(position) == view.block_end(position - 1):
+            return  # the prompt ends inside this block
         logits = view.next_token_logits()
         if logits is not None and self.canvas.token_ids[position] == self.canvas.mask_token_id:
             self.canvas.write(position, *next_token(logits, self.canvas.forbidden))
@@ -230,8 +231,6 @@ class _Run:
             yield self.state
             if self.is_over():
                 return
-
-    _prefill_forwards = 0
 
     def _judge(self, stop: int) -> None:
         """Judge the tokens before `stop` that were not judged yet; what comes behind the end is dropped."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from model_runtime.api import (
     CompletionRequest,
@@ -112,7 +113,8 @@ def edit_with_family(model: FamilyModel, request: EditRequest, should_stop: Shou
     old = request.text[request.start : end]
     part, tokenizer = Range.of(old), model.tokenizer
     code, fence = part.code.rstrip("\n"), fence_for(part.code)
-    if len(tokenizer.encode(code)) > MAX_EDIT_TOKENS:
+    num_tokens = len(tokenizer.encode(code))
+    if num_tokens > MAX_EDIT_TOKENS:
         raise RequestError(f"the range is longer than the {MAX_EDIT_TOKENS} tokens that can be rewritten at once")
     raw = bytearray()
 
@@ -123,7 +125,9 @@ def edit_with_family(model: FamilyModel, request: EditRequest, should_stop: Shou
         return "end" if closing_fence(raw.decode("utf-8", "replace"), fence) >= 0 else None
 
     prompt = family_edit(tokenizer, model.config.family, code, request, fence)
-    for state in decode_family(model, FamilyTask(prompt, judge, request.params, should_stop, started)):
+    # A canvas is paid for as a whole: no more of it than an edit of this size can need.
+    params = replace(request.params, max_tokens=min(request.params.max_tokens, 2 * num_tokens + 64))
+    for state in decode_family(model, FamilyTask(prompt, judge, params, should_stop, started)):
         text = old
         if state.finish_reason == "end":
             answer = raw.decode("utf-8", "replace")

@@ -127,8 +127,11 @@ def test_what_does_not_fit_is_refused_with_figures(tmp_path: Path, monkeypatch: 
 
 def test_refused_requests_name_the_value(runtimes: dict[str, Runtime]) -> None:
     runtime = runtimes["dream"]
-    with pytest.raises(RequestError, match="do not fit the cache of 512"):
-        runtime.generate(GenerateRequest("x", params=SamplingParams(max_tokens=5000)))
+    for name in ("dream", "sdar", "wedlm-qwen3"):
+        with pytest.raises(RequestError, match="do not fit the cache of 512"):
+            runtimes[name].generate(GenerateRequest("x = 1\n" * 200))
+    full = runtime.generate(GenerateRequest("x" * 480, params=SamplingParams(max_tokens=5000)))
+    assert full.finish_reason in ("length", "end") and full.tokens <= 32
     with pytest.raises(RequestError, match="the prompt is empty"):
         runtime.generate(GenerateRequest(""))
     with pytest.raises(CheckpointMismatch, match="no chat layout"):
