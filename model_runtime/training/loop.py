@@ -109,8 +109,10 @@ class Trainer:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if not isinstance(document, dict):
             raise CheckpointCorrupt(f"{path} is not a training checkpoint")
-        if _identity(document["config"]) != _identity(json.loads(json.dumps(self.config.to_dict()))):
-            raise CheckpointMismatch(f"{path} belongs to a run with another configuration")
+        theirs, ours = _identity(document["config"]), _identity(json.loads(json.dumps(self.config.to_dict())))
+        if theirs != ours:
+            names = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
+            raise CheckpointMismatch(f"{path} belongs to a run with another configuration: {', '.join(names)}")
         self.progress = Progress(**document["progress"])
         with torch.no_grad():
             for name, parameter in self.parameters.items():

@@ -19,7 +19,6 @@ from model_runtime.training.objective import Sample
 from model_runtime.training.runs import Report
 from model_runtime.training.samples import SampleStream
 
-GREEDY_FILE = "greedy.jsonl"
 PLAIN_SHARE = 0.15
 """Of the greedy prompts: plain text to be continued, in no layout."""
 PLAIN_PROMPT_TOKENS = 120
@@ -71,15 +70,15 @@ def greedy_samples(
     stop_ids: Sequence[int],
     count: int,
     max_tokens: int,
-    folder: Path,
+    path: Path,
     report: Report,
 ) -> list[Sample]:
     """`count` prompts of the stream as the base continues them; those without room for a block are left out.
 
+    `path` is the file they are kept in; another base needs another one (`greedy_path`).
     Cancelled after SIGINT or SIGTERM, with what is done kept.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / GREEDY_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
     samples = _read(path)
     batch_size = DECODE_BATCH if network.device.type == "cpu" else DECODE_BATCH_GPU
     with stop_on_signals() as signals:
@@ -98,6 +97,11 @@ def greedy_samples(
     if signals["stop"]:
         raise Cancelled(f"stopped at {len(samples)} of {count} greedy texts; the same command goes on from there")
     return [sample for sample in samples[:count] if has_room(sample)]
+
+
+def greedy_path(run: Path, healing: str) -> Path:
+    """Where a run keeps the greedy text of the base with this healing adapter (its sha256, empty for none)."""
+    return run / f"greedy-{healing[:12] or 'base'}.jsonl"
 
 
 def draw_prompt(stream: SampleStream, number: int) -> Sample:

@@ -143,7 +143,7 @@ def _prepare_stage(args: argparse.Namespace, device: str) -> _Stage:
     from model_runtime.training.denoiser_start import begin_from, read_start
     from model_runtime.training.heal import load_network
     from model_runtime.training.recipes import recipe_for
-    from model_runtime.training.sequences import Sequences, greedy_samples
+    from model_runtime.training.sequences import Sequences, greedy_path, greedy_samples
 
     start = read_start(args.start) if args.start is not None else None
     for name, value in recipe_for(args.stage, device).items():
@@ -156,8 +156,9 @@ def _prepare_stage(args: argparse.Namespace, device: str) -> _Stage:
         network.merge(read_adapter(args.healing))
     network.to(device)
     # Before the adapter is attached: what is greedy is the base's.
+    kept = greedy_path(args.run, config.healing)
     greedy = greedy_samples(
-        network, setting.stream, setting.stop_ids, config.greedy_sequences, config.greedy_tokens, args.run, note
+        network, setting.stream, setting.stop_ids, config.greedy_sequences, config.greedy_tokens, kept, note
     )
     denoiser = Denoiser(network, config, Marks.of(setting.tokenizer), setting.tokenizer.encode(MASK_LIKE)[0])
     if config.stage == "edit":

@@ -30,7 +30,7 @@ from model_runtime.training.network import adapter_parameters
 from model_runtime.training.objective import Sample
 from model_runtime.training.runs import RunLimits
 from model_runtime.training.samples import SampleMaker, SampleStream
-from model_runtime.training.sequences import GREEDY_FILE, Sequences, draw_prompt, greedy_samples
+from model_runtime.training.sequences import Sequences, draw_prompt, greedy_path, greedy_samples
 from tests.training.denoising import CONFIG, IDS, Repeating, make_denoiser
 
 SEED = 3
@@ -255,19 +255,20 @@ def test_greedy_text_is_the_bases_and_goes_on_after_a_stop(
     network = load_network(tiny_base, "float32")
 
     def write(folder: str, count: int) -> list[Sample]:
-        return greedy_samples(network, stream, [], count, 8, tmp_path / folder, lambda m: None)
+        return greedy_samples(network, stream, [], count, 8, greedy_path(tmp_path / folder, ""), lambda m: None)
 
     whole = write("whole", 34)  # more than one batch
     assert len(whole) == 34 and {s.kind for s in whole} >= {"greedy/plain"}
-    lines = (tmp_path / "whole" / GREEDY_FILE).read_bytes().splitlines(keepends=True)
+    lines = greedy_path(tmp_path / "whole", "").read_bytes().splitlines(keepends=True)
     (tmp_path / "cut").mkdir()
-    (tmp_path / "cut" / GREEDY_FILE).write_bytes(b"".join(lines[:32]) + lines[32][:20])
+    greedy_path(tmp_path / "cut", "").write_bytes(b"".join(lines[:32]) + lines[32][:20])
 
     def interrupt(message: str) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
+    assert greedy_path(tmp_path, "") != greedy_path(tmp_path, "ab" * 32), "another base, another file"
     with pytest.raises(Cancelled, match="32 of 34"):
-        greedy_samples(network, stream, [], 34, 8, tmp_path / "killed", interrupt)
+        greedy_samples(network, stream, [], 34, 8, greedy_path(tmp_path / "killed", ""), interrupt)
     assert write("cut", 34) == write("killed", 34) == whole
     assert [json.loads(line)[0] for line in lines] == [list(s.ids) for s in whole]
     for number, sample in enumerate(whole[:3]):

@@ -110,7 +110,7 @@ def test_a_killed_run_resumes_to_the_same_weights(runner: Runner, tmp_path: Path
 
 def test_a_checkpoint_of_another_configuration_is_refused(runner: Runner, tmp_path: Path) -> None:
     runner.run(tmp_path / "run", replace(CONFIG, steps=1))
-    with pytest.raises(CheckpointMismatch, match="another configuration"):
+    with pytest.raises(CheckpointMismatch, match="another configuration: seed"):
         runner.run(tmp_path / "run", replace(CONFIG, seed=9))
     assert runner.run(tmp_path / "run", replace(CONFIG, steps=2)).progress.step == 2, "a run may be prolonged"
 
