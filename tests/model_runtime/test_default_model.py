@@ -8,7 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from model_runtime import Cancelled, CompletionRequest, EditRequest, Runtime, RuntimeConfig, SamplingParams, StopRules
+from model_runtime import (
+    Cancelled,
+    CompletionRequest,
+    EditRequest,
+    RepairRequest,
+    Runtime,
+    RuntimeConfig,
+    SamplingParams,
+    StopRules,
+)
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 
@@ -115,3 +124,17 @@ def test_an_edit_costs_less_than_a_forward_a_token(runtime: Runtime) -> None:
     assert last.finish_reason == "end"
     assert last.forwards < last.tokens
     compile(last.text, "edited.py", "exec")
+
+
+@pytest.mark.parametrize(
+    ("good", "right", "wrong"),
+    [
+        ("def mean(values):\r\n\ttotal = sum(values)\r\n\treturn total / len(values)\r\n", "return", "retrun"),
+        ("def first(items):\n    if not items:\n        return None\n    return items[0]\n", "items[0]", "itmes[0]"),
+        ("def last(items):\n    return items[-1]", "):", ")"),
+    ],
+)
+def test_repair_finds_the_mistake_by_itself(runtime: Runtime, good: str, right: str, wrong: str) -> None:
+    *_, last = runtime.repair(RepairRequest(good.replace(right, wrong), language="python"))
+    assert last.text == good
+    assert last.tokens <= 30, "only the lines in doubt are written again"
