@@ -145,11 +145,11 @@ def a_gpu_is_chosen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         wants_gpu = config.device in ("auto", "cuda")
         return Placement(torch.device("cuda", 0), "bfloat16") if wants_gpu else choose(config)
 
-    def recorded(checkpoint: Any, placement: Placement, *given: Any) -> Any:
+    def recorded(checkpoint: Any, placement: Placement, *given: Any, **named: Any) -> Any:
         loaded.append(placement.device.type)
         if placement.device.type == "cuda":
             raise OutOfMemory("the model needs about 1.2 GiB on cuda:0")
-        return load_network(checkpoint, placement, *given)
+        return load_network(checkpoint, placement, *given, **named)
 
     monkeypatch.setattr(runtime_module, "choose_placement", chosen)
     monkeypatch.setattr(runtime_module, "load_network", recorded)
