@@ -10,6 +10,7 @@ token; the remaining merges keep their order; so text whose full segmentation us
 same, and any other text falls back to smaller kept pieces, at worst single bytes.
 
     python -m model_runtime.vocabulary --base BASE.gguf --count PATHS... --out models/vocabulary/qwen2-code.txt.xz
+    python -m model_runtime.vocabulary --base BASE.gguf --add-forms KEPT --out models/vocabulary/qwen2-code.txt.xz
     python -m model_runtime.vocabulary --base BASE.gguf --measure PATHS... --kept models/vocabulary/qwen2-code.txt.xz
 """
 
@@ -31,6 +32,12 @@ from model_runtime.tokenizer import ADDED_TOKENS, byte_symbols
 
 if TYPE_CHECKING:
     from model_runtime.gguf import GgufTokenizer
+
+ROWS_MULTIPLE = 1024
+"""Embedding rows come in whole multiples of this, added tokens included."""
+
+BLANK = "\u0120"
+"""The byte symbol of a space."""
 
 # Words with their leading space, each digit alone, punctuation with trailing newlines: the base's own splitter.
 QWEN2_SPLIT = (
@@ -112,6 +119,34 @@ def choose_kept_ids(vocabulary: Vocabulary, counts: Mapping[int, int], num_kept:
             kept |= new
         if len(kept) == num_kept:
             break
+    return sorted(kept)
+
+
+def add_word_forms(vocabulary: Vocabulary, kept_ids: Sequence[int], multiple: int = ROWS_MULTIPLE) -> list[int]:
+    """The kept ids with the other forms of every kept word, ascending, filled up to a whole `multiple` of rows.
+
+    A word is ASCII letters, with or without the blank before it; its forms are the bare word, the word behind a blank
+    and behind one symbol (`.price`, `(price`, `_price`). The base writes a form it knows as one token: without that row
+    it does not fall back to `.` and `price` but to another word, `item price` for `item.price`. Whether a corpus of
+    libraries uses a domain's words as attributes says little about the code of an application that does.
+
+    Filled with the lowest ids still missing, the earliest merges, so that rows divide evenly for matrix products.
+    """
+    parts = merge_parts(vocabulary)
+    num_ordinary = len(vocabulary.tokens)
+    stems = {vocabulary.tokens[token_id].removeprefix(BLANK) for token_id in kept_ids if token_id < num_ordinary}
+    words = {stem for stem in stems if len(stem) > 1 and stem.isascii() and stem.isalpha()}
+    forms = [
+        token_id
+        for token_id, token in enumerate(vocabulary.tokens)
+        if token in words or (token[1:] in words and (token[0] == BLANK or not token[0].isalnum()))
+    ]
+    kept = set(kept_ids) | close_under_merges(forms, parts)
+    num_rows = -(-(len(kept) + len(ADDED_TOKENS)) // multiple) * multiple
+    for token_id in range(num_ordinary):
+        new = close_under_merges([token_id], parts) - kept
+        if len(kept) + len(new) <= num_rows - len(ADDED_TOKENS):
+            kept |= new
     return sorted(kept)
 
 
@@ -254,23 +289,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--base", type=Path, required=True, help="GGUF file with the full vocabulary")
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--count", nargs="+", type=Path, metavar="PATH", help="archives or folders to count")
+    action.add_argument("--add-forms", type=Path, metavar="KEPT", help="a kept list that lacks forms of its words")
     action.add_argument("--measure", nargs="+", type=Path, metavar="PATH", help="held-out archives or folders")
-    parser.add_argument("--out", type=Path, help="kept list to write, with --count")
+    parser.add_argument("--out", type=Path, help="kept list to write, with --count or --add-forms")
     parser.add_argument("--kept", type=Path, help="kept list to measure, with --measure")
-    parser.add_argument("--rows", type=int, default=49_152, help="embedding rows, added tokens included")
+    parser.add_argument("--rows", type=int, default=49_152, help="rows chosen by count, before other word forms")
     parser.add_argument("--max-bytes", type=int, default=12 << 20, help="text read per language")
     options = parser.parse_args(arguments)
     with GgufFile.open(options.base) as gguf:
         vocabulary = base_vocabulary(gguf.tokenizer())
+    if not options.measure and not options.out:
+        parser.error("--count and --add-forms need --out")
+    if options.add_forms:
+        kept = add_word_forms(vocabulary, read_kept_list(options.add_forms))
+        write_kept_list(options.out, kept)
+        print(f"{len(kept):,} ids kept, sha256 {kept_digest(kept)}")
+        return 0
     if options.count:
-        if not options.out:
-            parser.error("--count needs --out")
         counts: Counter[int] = Counter()
         for language, texts in sorted(read_texts(options.count, options.max_bytes).items()):
             found = count_documents(vocabulary, texts)
             counts.update(found)
             print(f"{language}: {len(texts):,} files, {len(found):,} ids", file=sys.stderr)
-        kept = choose_kept_ids(vocabulary, counts, options.rows - len(ADDED_TOKENS))
+        kept = add_word_forms(vocabulary, choose_kept_ids(vocabulary, counts, options.rows - len(ADDED_TOKENS)))
         write_kept_list(options.out, kept)
         covered = sum(counts[token_id] for token_id in kept) / max(counts.total(), 1)
         print(f"{len(kept):,} ids kept, {covered:.4%} of counts, {len(counts):,} seen, sha256 {kept_digest(kept)}")

@@ -463,4 +463,4 @@ def test_the_default_model_is_what_its_manifest_says(monkeypatch: pytest.MonkeyP
     verify_model("coder-0.5b")
     with open_checkpoint(find_checkpoint("coder-0.5b")) as checkpoint:
         checkpoint.verify_shapes()
-        assert checkpoint.config.vocab_size == 49_152
+        assert checkpoint.config.vocab_size == 56_320

@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as FastTokenizer
 
 from model_runtime.errors import CheckpointCorrupt, CheckpointMismatch, CheckpointMissing
+from model_runtime.install import find_checkpoint
 from model_runtime.manifest import load_manifest, manifest_names
 from model_runtime.tokenizer import ADDED_TOKENS, Tokenizer, byte_symbols
 from model_runtime.vocabulary import (
+    BLANK,
     Vocabulary,
+    add_word_forms,
     choose_kept_ids,
     close_under_merges,
     count_tokens,
@@ -28,7 +31,7 @@ from model_runtime.vocabulary import (
     vocabulary_from_json,
     write_kept_list,
 )
-from tests.support.tiny_model import tiny_base_vocabulary, tiny_vocabulary, write_tiny_gguf
+from tests.support.tiny_model import QWEN_SPECIALS, tiny_base_vocabulary, tiny_vocabulary, write_tiny_gguf
 
 LETTERS = "aben "
 
@@ -91,6 +94,33 @@ def test_frequent_tokens_come_first_and_bring_their_halves() -> None:
     words = {base.tokens[token_id] for token_id in kept if 256 <= token_id < len(base.tokens)}
     # The fifth goes to the best-ranked token that fits: "self" would need two more.
     assert words == {"return", "retur", "tur", "re", "tu"}
+
+
+def test_a_kept_word_brings_its_other_forms() -> None:
+    """`item.price` is one token behind `item` to the base: without `.price` it would write another word."""
+    halves = (("p", "r"), ("i", "c"), ("ic", "e"), ("pr", "ice"))
+    forms = tuple((symbol, "price") for symbol in (BLANK, ".", "(", "_", "9", "x"))
+    others = (("o", "f"), (".", "of"), ("of", "f"), (".", "off"))
+    merges = (*halves, *forms, *others)
+    tokens = (*byte_symbols(), *(left + right for left, right in merges))
+    base = Vocabulary(tokens, merges, QWEN_SPECIALS)
+    index = {token: token_id for token_id, token in enumerate(tokens)}
+    chosen = choose_kept_ids(base, {index[f"{BLANK}price"]: 9}, 256 + len(QWEN_SPECIALS) + 5)
+    kept = add_word_forms(base, chosen, multiple=1)
+    words = {tokens[token_id] for token_id in kept if 256 <= token_id < len(tokens)}
+    assert words == {"pr", "ic", "ice", "price", f"{BLANK}price", ".price", "(price", "_price"}
+    assert close_under_merges(kept, merge_parts(base)) == set(kept)
+    filled = add_word_forms(base, chosen, multiple=2)
+    assert (len(filled) + len(ADDED_TOKENS)) % 2 == 0 and set(kept) <= set(filled)
+    assert len(filled) - len(kept) < 2
+
+
+@pytest.mark.model
+def test_the_default_vocabulary_has_the_words_of_applications() -> None:
+    """Names of domain objects, which libraries hardly use: each form one token, as the base writes it."""
+    tokenizer = Tokenizer.load(find_checkpoint("coder-0.5b"))
+    for text in (".price", ".println", ".player", ".users", ".cost", "_price", "(player", " inventory", ".balance"):
+        assert len(tokenizer.encode(text)) == 1, text
 
 
 def test_an_open_set_is_refused() -> None:
@@ -161,7 +191,7 @@ def test_committed_list_is_the_one_the_manifests_name() -> None:
         assert manifest.vocabulary_file is not None
         kept = read_kept_list(manifest.vocabulary_file)
         assert kept_digest(kept) == manifest.vocabulary_sha256
-        assert len(kept) + len(ADDED_TOKENS) == 49_152
+        assert len(kept) + len(ADDED_TOKENS) == 56_320
         assert set(range(256)) <= set(kept)
         assert set(range(151_643, 151_665)) <= set(kept)
         assert manifest.vocabulary_file.stat().st_size < 200_000
