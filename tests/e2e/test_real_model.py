@@ -67,6 +67,13 @@ async def test_a_rewrite_keeps_its_promises(editor: Editor) -> None:
             assert len(editor.messages) > num_messages  # silence has its reason
             continue
         assert resolved.edit.document_changes is not None
+        if isinstance(resolved.edit.document_changes[0], types.CreateFile):  # tests, in a file of their own
+            (written,) = resolved.edit.document_changes[1].edits  # type: ignore[union-attr]
+            tests = parse("python", written.new_text)  # type: ignore[union-attr]
+            assert tests is not None
+            assert tests.count_errors() == 0
+            assert "import add" in written.new_text  # type: ignore[union-attr]
+            continue
         edits = resolved.edit.document_changes[0].edits  # type: ignore[union-attr]
         content, new = LineText.from_text(text), text
         for one in reversed(edits):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from lsprotocol import types
 
 from seedls import kept_rate
@@ -39,6 +39,7 @@ def test_a_part_is_kept() -> None:
     assert 0.0 < _kept(BEFORE + "return a + b\n") < 0.8
 
 
+@settings(deadline=None)
 @given(texts, texts, texts)
 def test_any_text_gives_a_share(before: str, text: str, now: str) -> None:
     figure = measure(accepted("file:///a", "python", before, text), now.split("\n"))

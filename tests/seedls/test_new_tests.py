@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from seedls.new_tests import module_of, place_of_tests, whole_tests
 from seedls.syntax import parse
@@ -42,6 +42,7 @@ def test_only_whole_tests_that_check_something_are_kept() -> None:
     assert whole_tests(HEAD, "") is None
 
 
+@settings(deadline=None)
 @given(texts)
 def test_any_answer_gives_code_that_parses_or_nothing(answer: str) -> None:
     text = whole_tests(HEAD, answer)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedls.next_edit import Site, follow_ups, widened
@@ -103,6 +103,7 @@ def test_words_are_seen_whole() -> None:
     assert (made.old, made.new, made.start) == ("count", "counter", 0)
 
 
+@settings(deadline=None)
 @given(texts, st.integers(0, 60), st.integers(0, 5), texts)
 def test_any_edit_gives_disjoint_sites_that_leave_the_edit_itself_alone(
     before: str, place: int, cut: int, new: str

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedls.engine import Engine
@@ -42,6 +42,7 @@ def test_a_project_without_our_table_says_nothing(tmp_path: Path, text: str) -> 
     assert read_settings_files([str(tmp_path), str(tmp_path / "gone")]) == ({}, [])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_named(content: bytes) -> None:
     import tempfile

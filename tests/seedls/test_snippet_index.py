@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedls.engine import Snippet
@@ -90,6 +90,7 @@ def test_a_file_read_again_replaces_what_it_said_before() -> None:
     assert len(index) == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), texts), max_size=6), texts, st.integers(0, 300))
 def test_any_texts_stay_within_the_budget(files: list[tuple[str, str]], prefix: str, budget: int) -> None:
     index = SnippetIndex()

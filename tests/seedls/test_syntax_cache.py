@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedls import syntax_cache
@@ -69,6 +69,7 @@ def test_a_change_above_moves_the_part() -> None:
     assert cache.num_whole_parses == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(WORDS), st.integers(0, 10**6), st.integers(0, 5)), max_size=30))
 def test_whatever_is_typed_the_part_is_the_parse_of_its_text(edits: list[tuple[str, int, int]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
