@@ -13,6 +13,10 @@ from model_runtime.config import ModelConfig
 from model_runtime.errors import CheckpointMismatch
 from model_runtime.families.table import Family
 
+# Where one family has networks of several shapes, the model type says which.
+_QKV_BIAS_TYPES = ("a2d-qwen2",)
+_QK_NORM_TYPES = ("a2d-qwen3",)
+
 
 @dataclass(frozen=True, slots=True)
 class RopeScaling:
@@ -78,20 +82,8 @@ def read_family_config(raw: dict[str, Any], family: Family) -> FamilyConfig:
 
 
 def _hugging_face(raw: dict[str, Any], family: Family) -> FamilyConfig:
-    if raw.get("hidden_act", "silu") != "silu":
-        raise CheckpointMismatch(f"activation {raw['hidden_act']!r} is not supported (silu is)")
-    if raw.get("use_sliding_window") or raw.get("mlp_bias") or raw.get("use_bias"):
-        raise CheckpointMismatch("sliding windows and biases of the output or feed-forward layers are not supported")
-    is_qwen2 = raw.get("model_type") in ("a2d-qwen2",)
-    is_qwen3 = raw.get("model_type") in ("a2d-qwen3",)
-    default_bias = family.qkv_bias or is_qwen2
-    if raw.get("model_type") == "wedlm":
-        default_bias = True
-    has_bias = bool(raw.get("use_qkv_bias", raw.get("attention_bias", default_bias)))
-    if family.qkv_bias or is_qwen2:
-        has_bias = True  # Qwen2 has them whatever its configuration says
-    elif raw.get("attention_bias") and raw.get("model_type") != "wedlm":
-        raise CheckpointMismatch("biases of the attention's output layer are not supported")
+    """Key names of Hugging Face's Qwen2, Qwen3, Llama and of Ling 2.0."""
+    _refuse_unsupported(raw)
     num_heads, hidden = int(raw["num_attention_heads"]), int(raw["hidden_size"])
     head_dim = int(raw.get("head_dim") or hidden // num_heads)
     rope = raw.get("rope_parameters") or {}
@@ -108,26 +100,45 @@ def _hugging_face(raw: dict[str, Any], family: Family) -> FamilyConfig:
         rope_theta=float(raw.get("rope_theta") or rope["rope_theta"]),
         rms_norm_eps=float(raw["rms_norm_eps"]),
         tie_word_embeddings=bool(raw.get("tie_word_embeddings", False)),
-        attention_bias=has_bias,
+        attention_bias=_has_qkv_bias(raw, family),
         mask_token_id=_optional_int(raw, "mask_token_id"),
     )
-    partial = float(raw.get("partial_rotary_factor") or rope.get("partial_rotary_factor") or 1.0)
-    if family.names == "llada2" and "partial_rotary_factor" not in raw and "rotary_dim" not in raw:
-        partial = 0.5
+    is_ling = family.names == "llada2"
+    partial = float(raw.get("partial_rotary_factor") or rope.get("partial_rotary_factor") or (0.5 if is_ling else 1.0))
+    has_qk_norm = family.qk_norm or is_ling or raw.get("model_type") in _QK_NORM_TYPES
     block_sizes = [int(raw[key]) for key in family.block_keys if raw.get(key)]
     return FamilyConfig(
         family=family,
         shape=shape,
-        qk_norm=bool(
-            raw.get("use_qk_norm", raw.get("qk_norm", family.qk_norm or is_qwen3 or family.names == "llada2"))
-        ),
+        qk_norm=bool(raw.get("use_qk_norm", raw.get("qk_norm", has_qk_norm))),
         rotary_dim=int(raw.get("rotary_dim") or head_dim * partial),
         rope_scaling=_rope_scaling(raw),
-        experts=_experts(raw) if family.names == "llada2" else None,
+        experts=_experts(raw) if is_ling else None,
         block_size=block_sizes[0] if block_sizes else family.decode.block_size,
         mask_token_id=shape.mask_token_id,
         quantization=_quantization(raw),
     )
+
+
+def _refuse_unsupported(raw: dict[str, Any]) -> None:
+    if raw.get("hidden_act", "silu") != "silu":
+        raise CheckpointMismatch(f"activation {raw['hidden_act']!r} is not supported (silu is)")
+    if raw.get("use_sliding_window"):
+        raise CheckpointMismatch("sliding windows are not supported")
+    if raw.get("mlp_bias") or raw.get("use_bias"):
+        raise CheckpointMismatch("biases of the output or feed-forward layers are not supported")
+
+
+def _has_qkv_bias(raw: dict[str, Any], family: Family) -> bool:
+    """Qwen2 has biases on q, k and v whatever its configuration says; elsewhere the key means the output layer too."""
+    model_type = raw.get("model_type")
+    if family.qkv_bias or model_type in _QKV_BIAS_TYPES:
+        return True
+    if model_type == "wedlm":
+        return bool(raw.get("attention_bias", True))
+    if raw.get("attention_bias"):
+        raise CheckpointMismatch("biases of the attention's output layer are not supported")
+    return bool(raw.get("use_qkv_bias", False))
 
 
 def _llada(raw: dict[str, Any], family: Family) -> FamilyConfig:

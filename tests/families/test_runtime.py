@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model_runtime.api import CompletionRequest, EditRequest, GenerateRequest, SamplingParams, StopRules
 from model_runtime.config import RuntimeConfig
@@ -97,6 +100,30 @@ def test_the_exact_cache_changes_no_answer(name: str, tmp_path: Path, runtimes: 
         cold = runtimes[name]
         cold._family_model.cache.truncate(0)  # type: ignore[attr-defined]
         assert cold.generate(GenerateRequest(text, params=params)).text == answer.text
+
+
+PREFIXES = ("import os\n", "import os\nimport sys\n\n", "class A:\r\n\tx = '🙂'\r\n", "class A:\r\n\ty")
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(PREFIXES), st.integers(0, 6), st.sampled_from([4, 8])), min_size=1, max_size=5)
+)
+@pytest.mark.parametrize("name", ["sdar", "fast-dllm-v2", "wedlm-qwen2", "a2d-llama"])
+def test_answers_do_not_depend_on_what_was_asked_or_cancelled_before(
+    name: str, runtimes: dict[str, Runtime], history: list[tuple[str, int, int]]
+) -> None:
+    runtime = runtimes[name]
+    params = SamplingParams(max_tokens=8, block_size=8)
+    last = GenerateRequest(PREFIXES[1], params=params)
+    runtime._family_model.cache.truncate(0)  # type: ignore[attr-defined]
+    expected = runtime.generate(last).text
+    for text, looks, size in history:
+        remaining = iter(range(looks))
+        request = GenerateRequest(text, params=SamplingParams(max_tokens=12, block_size=size))
+        with contextlib.suppress(Cancelled):
+            runtime.generate(request, lambda left=remaining: next(left, None) is None)  # type: ignore[misc]
+    assert runtime.generate(last).text == expected
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3"])
