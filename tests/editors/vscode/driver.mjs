@@ -40,7 +40,7 @@ async function quickInput(key, text, wanted) {
     try {
       await page.keyboard.press(key);
       await box.waitFor({ timeout: 5000 });
-      await box.fill(text);
+      await box.fill(text, { timeout: 5000 });
       if (wanted) {
         await page.locator(".quick-input-list .monaco-list-row.focused", { hasText: wanted }).waitFor({ timeout: 10000 });
       }

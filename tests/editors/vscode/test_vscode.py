@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ def test_the_server_is_installed_on_request(tmp_path: Path) -> None:
     package = _stand_in(tmp_path / "package", tmp_path / "script.json")
     settings = {
         "seedls.server.package": str(package),
-        "seedls.server.pipArguments": ["--no-index", "--no-build-isolation"],
+        "seedls.server.pipArguments": ["--no-index"],
     }
     settings["seedls.server.python"] = sys.executable
     with workbench(tmp_path, None, search_path=str(_empty(tmp_path)), **settings) as editor:
@@ -170,20 +171,26 @@ def _empty(folder: Path) -> Path:
 
 
 def _stand_in(folder: Path, script: Path) -> Path:
-    """A package `seedls` that pip can install without an index, and whose program serves the script."""
-    (folder / "scripts").mkdir(parents=True)
-    program = folder / "scripts" / "seedls"
-    program.write_text(
+    """A wheel `seedls` that pip installs without an index, and whose program serves the script."""
+    program = (
         "#!/bin/sh\n"
         f'if [ "$1" = model ]; then echo "$@" > {script.parent}/installed-model.txt; exit; fi\n'
-        f"export PYTHONPATH={ROOT}\nexec {sys.executable} -m tests.support.fake_server {script}\n",
-        encoding="utf-8",
+        f"export PYTHONPATH={ROOT}\nexec {sys.executable} -m tests.support.fake_server {script}\n"
     )
-    (folder / "setup.py").write_text(
-        "from setuptools import setup\nsetup(name='seedls', version='0', scripts=['scripts/seedls'], py_modules=[])\n",
-        encoding="utf-8",
-    )
-    return folder
+    files = {
+        "seedls-0.data/scripts/seedls": program,
+        "seedls-0.dist-info/METADATA": "Metadata-Version: 2.1\nName: seedls\nVersion: 0\n",
+        "seedls-0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "seedls-0.dist-info/RECORD": "",
+    }
+    folder.mkdir()
+    wheel = folder / "seedls-0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in files.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = 0o100755 << 16  # pip keeps who may run it
+            archive.writestr(entry, text)
+    return wheel
 
 
 def test_settings_live_and_a_killed_server_comes_back(tmp_path: Path) -> None:
