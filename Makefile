@@ -50,9 +50,9 @@ bench: model  ## measure speed on this machine (see benchmarks/README.md)
 	$(RUN)/python -m benchmarks.replay
 
 test-gpu: model  ## the tests that need a CUDA device
-	$(RUN)/python -m pytest -m gpu tests/kernels tests/model_runtime $(PYTEST_ARGS)
+	$(RUN)/python -m pytest -m gpu tests/kernels tests/cuda_path tests/model_runtime $(PYTEST_ARGS)
 
-bench-gpu: $(READY)  ## kernel tests and timings on a CUDA device
+bench-gpu: $(READY)  ## everything there is to measure on a CUDA device, in stages
 	$(RUN)/python -m benchmarks.gpu.run --out out/gpu
 
 editors: $(READY)  ## check, test and package the VS Code extension with the server inside (fetches Node where it is missing)
