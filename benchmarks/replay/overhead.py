@@ -18,7 +18,7 @@ from model_runtime.evaluation.scoring import percentile
 SCRIPTED_SERVER = [sys.executable, "-m", "tests.support.fake_server"]
 SIZES = (100, 10_000)
 # The pause that the server makes on purpose before it bothers the model is not overhead.
-SETTINGS = {"completion": {"debounceMs": 0}}
+SETTINGS = {"completion": {"debounceMs": 0, "debounceMaxMs": 0}}
 
 Session = Callable[[list[str], dict[str, Any]], AbstractContextManager[Connection]]
 
