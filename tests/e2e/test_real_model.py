@@ -61,19 +61,15 @@ async def test_a_rewrite_keeps_its_promises(editor: Editor) -> None:
     uri = editor.open("file:///w/rewrite.py", text)
     span = types.Range(types.Position(3, 0), types.Position(4, 16))
     num_messages = len(editor.messages)
-    for action in await editor.actions(uri, span, [types.CodeActionKind.Refactor]):
+    actions = await editor.actions(uri, span, [types.CodeActionKind.Refactor])
+    few = [one for one in actions if one.title.startswith(("Add type hints", "Add a docstring", "Simplify"))]
+    assert len(few) == 3
+    for action in few:
         resolved = await editor.client.code_action_resolve_async(action)
         if resolved.edit is None:
             assert len(editor.messages) > num_messages  # silence has its reason
             continue
         assert resolved.edit.document_changes is not None
-        if isinstance(resolved.edit.document_changes[0], types.CreateFile):  # tests, in a file of their own
-            (written,) = resolved.edit.document_changes[1].edits  # type: ignore[union-attr]
-            tests = parse("python", written.new_text)  # type: ignore[union-attr]
-            assert tests is not None
-            assert tests.count_errors() == 0
-            assert "import add" in written.new_text  # type: ignore[union-attr]
-            continue
         edits = resolved.edit.document_changes[0].edits  # type: ignore[union-attr]
         content, new = LineText.from_text(text), text
         for one in reversed(edits):
