@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,6 +23,19 @@ _FORMAT = 1
 
 CURVE_ROWS = (1, 4, 8, 16, 32, 64)
 """Row counts measured."""
+
+
+STEADY = 1.5
+"""Repeats that differ by more than this factor were disturbed."""
+
+
+def is_steady(times: Mapping[int, Sequence[float]]) -> bool:
+    """Whether repeated measurements (rows -> ms each) agree well enough to be kept.
+
+    What a busy machine adds does not grow with the rows, so a disturbed curve makes large blocks look cheap; kept, it
+    would mislead the scheduler at every later start. One repeat proves nothing.
+    """
+    return all(len(each) > 1 and max(each) <= STEADY * min(each) for each in times.values())
 
 
 def latency_file(home: Path, device: torch.device, precision: str, digest: str) -> Path:

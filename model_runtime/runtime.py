@@ -45,7 +45,7 @@ from model_runtime.diffusion.switches import Switches
 from model_runtime.errors import CheckpointCorrupt, CheckpointError, OutOfMemory, RequestError, RuntimeFailure
 from model_runtime.failover import cpu_at_load, on_cpu, reason_to_leave, release_device_memory
 from model_runtime.install import find_checkpoint
-from model_runtime.latency import CURVE_ROWS, latency_file, read_curve, write_curve
+from model_runtime.latency import CURVE_ROWS, is_steady, latency_file, read_curve, write_curve
 from model_runtime.loading import Adapters, LoadProgress, Placement, choose_placement, load_network, read_adapters
 from model_runtime.manifest import models_folder
 from model_runtime.models.qwen2 import Qwen2
@@ -147,12 +147,12 @@ class Runtime:
     def warm_up(self) -> None:
         """One small completion, so that the first real one does not pay for lazy set-up.
 
-        On a device that was never measured also its latency curve, about a second on a CPU, kept in the home folder.
+        On a device that was never measured also its latency curve, some two seconds on a CPU, kept in the home folder.
         """
         if isinstance(self._network, FusedNetwork):
             self._serve(self._prepare)
         if self._curve_file is not None and not self._is_measured:
-            self.latency_curve(CURVE_ROWS, context=128, repeats=1)
+            self.latency_curve(CURVE_ROWS, context=128, repeats=2)
         self.complete(CompletionRequest("def add(a, b):\n    return ", "\n", params=SamplingParams(max_tokens=2)))
 
     def complete(self, request: CompletionRequest, should_stop: ShouldStop = never_stop) -> CompletionResult:
@@ -202,7 +202,8 @@ class Runtime:
     def latency_curve(self, rows: Sequence[int], context: int = 512, repeats: int = 5) -> dict[int, float]:
         """Median milliseconds of one forward of that many rows behind `context` cached tokens.
 
-        From three points on it is the curve that the scheduler goes by from now on, and at the next start.
+        From three points on it is the curve that the scheduler goes by from now on, and at the next start unless the
+        machine was too busy for it (`latency.is_steady`).
         """
         model = self._model
         token = torch.arange(max([*rows, 256]), device=self._network.device) % 256
@@ -213,12 +214,13 @@ class Runtime:
                 chunk = token[: min(256, context - model.cache.length)]
                 self._network.forward(chunk, model.cache, is_prompt=True)
                 model.cache.commit(chunk.tolist())
-            curve = {count: self._time_forward(token[:count], repeats) for count in rows}
+            times = {count: self._time_forward(token[:count], repeats) for count in rows}
             model.cache.truncate(0)
+        curve = {count: statistics.median(each) for count, each in times.items()}
         if len(curve) >= 3:
             self._is_measured = True
             model.pace.curve = LatencyCurve.of(curve)
-            if self._curve_file is not None:
+            if self._curve_file is not None and is_steady(times):
                 write_curve(self._curve_file, curve)
         return curve
 
@@ -280,7 +282,7 @@ class Runtime:
         if isinstance(self._network, FusedNetwork):
             self._network.prepare(model.cache)
 
-    def _time_forward(self, token_ids: torch.Tensor, repeats: int) -> float:
+    def _time_forward(self, token_ids: torch.Tensor, repeats: int) -> list[float]:
         times = []
         for _ in range(repeats + 1):
             started = time.perf_counter()
@@ -291,7 +293,7 @@ class Runtime:
                 logits = self._network.logits(self._network.forward(token_ids, self._model.cache))
                 logits[0, 0].item()  # waits for the device
             times.append((time.perf_counter() - started) * 1e3)
-        return statistics.median(times[1:])
+        return times[1:]
 
 
 class _clean_after_failure:

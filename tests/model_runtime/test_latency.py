@@ -1,0 +1,50 @@
+"""The latency curve on disk: written only by a quiet machine, read back, damaged files count as absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model_runtime.config import RuntimeConfig
+from model_runtime.latency import is_steady, read_curve, write_curve
+from model_runtime.runtime import Runtime
+from tests.support.tiny_model import write_tiny_checkpoint
+
+
+@pytest.mark.parametrize(
+    ("times", "steady"),
+    [
+        ({1: [46.0, 47.0], 8: [60.0, 88.0]}, True),
+        ({1: [46.0, 47.0], 8: [60.0, 91.0]}, False),
+        ({1: [1340.0, 58.0], 8: [87.0, 88.0]}, False),
+        ({1: [46.0], 8: [60.0]}, False),
+        ({}, True),
+    ],
+)
+def test_repeats_that_disagree_are_not_kept(times: dict[int, list[float]], steady: bool) -> None:
+    assert is_steady(times) is steady
+
+
+@pytest.mark.parametrize(("repeats", "kept"), [((1.0, 1.1), True), ((1.0, 9.0), False)])
+def test_a_busy_machine_leaves_no_curve(
+    repeats: tuple[float, float], kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = Runtime.load(RuntimeConfig(model=str(write_tiny_checkpoint(tmp_path / "tiny")), device="cpu"))
+    runtime._curve_file = tmp_path / "latency" / "curve.json"
+    monkeypatch.setattr(runtime, "_time_forward", lambda ids, count: [len(ids) * each for each in repeats])
+    curve = runtime.latency_curve([1, 8, 16], context=8, repeats=2)
+    assert set(curve) == {1, 8, 16}, "this session goes by it in any case"
+    assert runtime._curve_file.is_file() is kept
+    runtime.close()
+
+
+def test_round_trip_and_damage(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "curve.json"
+    assert read_curve(file) is None
+    write_curve(file, {1: 46.0, 8: 60.0})
+    curve = read_curve(file)
+    assert curve is not None and curve.ms(8) == 60.0
+    for damage in ("", "{}", '{"ms": {"1": -3}}', '{"ms": {"x": 1}}', '{"ms": []}'):
+        file.write_text(damage, encoding="utf-8")
+        assert read_curve(file) is None, damage
