@@ -46,7 +46,7 @@ STEPS = [
     {"action": "ghost", "shown": "vscode_ghost_text"},
     {"action": "press", "key": "Escape"},
     {"action": "refactor", "from": 9, "to": 14, "instruction": INSTRUCTION},
-    {"action": "status", "matches": "^ready"},
+    {"action": "status", "matches": "seedls: ready"},
     {"action": "preview", "shown": "vscode_refactor"},
     {"action": "applyPreview"},
     {"action": "untilBuffer", "contains": "sum(values)"},
