@@ -8,6 +8,7 @@ become a checkpoint conversion.py's.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,10 +37,11 @@ from model_runtime.errors import (
     InstallError,
     RequestError,
 )
-from model_runtime.families.config import FamilyConfig
-from model_runtime.families.table import Family
+from model_runtime.families.config import FamilyConfig, read_family_config
+from model_runtime.families.table import Family, family_by_name
+from model_runtime.latency import measured_ms_per_byte
 from model_runtime.manifest import FileDigest, Manifest, check_name, load_manifest, manifest_names
-from model_runtime.memory import memory_need
+from model_runtime.memory import forward_bytes, memory_need
 from model_runtime.vocabulary import kept_digest, read_kept_list
 
 _LOCK_SECONDS = 2 * 3600
@@ -68,7 +70,10 @@ class ModelDetails:
     family: str = ""
     """Row of the family table, "" for the default models."""
     memory_bytes: Mapping[str, int] = field(default_factory=dict)
-    """Precision -> memory with a cache of 4096 tokens, of an installed family model."""
+    """Precision -> memory with a cache of 4096 tokens, of an installed model."""
+    expected_ms: Mapping[str, float] = field(default_factory=dict)
+    """Precision -> ms of a forward of one token on the device last measured here, judged by the weights it reads; empty
+    until `seedls doctor` or a first completion measured one."""
 
 
 def install_model(
@@ -188,6 +193,7 @@ def model_details(name: str, home: Path | None = None) -> ModelDetails:
         record = None
     if manifest is not None and not _is_current(manifest, folder):
         record = None
+    shape = family or (_own_shape(folder) if record else None)
     return ModelDetails(
         name=name,
         is_installed=record is not None,
@@ -200,7 +206,8 @@ def model_details(name: str, home: Path | None = None) -> ModelDetails:
         vocabulary_rows=len(record.kept_ids) or (family.shape.vocab_size if family else 0) if record else 0,
         digest=record.digest if record else "",
         family=family.family.name if family else "",
-        memory_bytes=_memory(family) if family else {},
+        memory_bytes=_memory(shape) if shape else {},
+        expected_ms=_expected_ms(shape, home) if shape else {},
     )
 
 
@@ -267,11 +274,30 @@ def _installed_family(folder: Path) -> FamilyConfig | None:
         return None
 
 
-def _memory(family: FamilyConfig) -> dict[str, int]:
-    widths = ["bfloat16", "int8", "int4"]
+def _own_shape(folder: Path) -> FamilyConfig | None:
+    """The default models' kind as a row of the family table, for what is computed from shapes."""
+    qwen2 = family_by_name("qwen2")
+    try:
+        return None if qwen2 is None else read_family_config(json.loads((folder / "config.json").read_text()), qwen2)
+    except (OSError, ValueError, CheckpointError):
+        return None
+
+
+def _precisions(family: FamilyConfig) -> list[str]:
     if family.quantization is not None:
-        widths = [f"int{family.quantization.bits}"]
-    return {each: memory_need(family, each, 4096).total for each in widths}
+        return [f"int{family.quantization.bits}"]
+    return ["bfloat16", "int8", "int4"]
+
+
+def _memory(family: FamilyConfig) -> dict[str, int]:
+    return {each: memory_need(family, each, 4096).total for each in _precisions(family)}
+
+
+def _expected_ms(family: FamilyConfig, home: Path) -> dict[str, float]:
+    ms_per_byte = measured_ms_per_byte(home)
+    if ms_per_byte is None:
+        return {}
+    return {each: round(forward_bytes(family, each) * ms_per_byte, 1) for each in _precisions(family)}
 
 
 def _check_file(path: Path, expected: FileDigest, progress: Progress) -> None:

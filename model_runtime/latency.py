@@ -13,10 +13,12 @@ import platform
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from model_runtime.diffusion.schedule import LatencyCurve
+
+if TYPE_CHECKING:
+    import torch
 
 # Changes when forwards of the same rows cost something else for a reason in this package.
 _FORMAT = 1
@@ -40,6 +42,8 @@ def is_steady(times: Mapping[int, Sequence[float]]) -> bool:
 
 def latency_file(home: Path, device: torch.device, precision: str, digest: str) -> Path:
     """Where the curve of this device, torch, thread count and model is kept."""
+    import torch
+
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
@@ -60,16 +64,35 @@ def read_curve(file: Path) -> LatencyCurve | None:
     return LatencyCurve.of(measured)
 
 
-def write_curve(file: Path, measured: dict[int, float]) -> None:
-    """Write rows -> ms in one step, so that another process reads the old file or the new one; failing is harmless."""
+def write_curve(file: Path, measured: dict[int, float], weight_bytes: int = 0) -> None:
+    """Write rows -> ms in one step, so that another process reads the old file or the new one; failing is harmless.
+
+    `weight_bytes` is what such a forward reads of the model measured, for `measured_ms_per_byte`.
+    """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump({"ms": {str(rows): ms for rows, ms in measured.items()}}, stream)
+            json.dump({"ms": {str(rows): ms for rows, ms in measured.items()}, "weight_bytes": weight_bytes}, stream)
         Path(name).replace(file)
     except OSError:
         return  # a full or read-only disk: the curve is measured again next time
+
+
+def measured_ms_per_byte(home: Path) -> float | None:
+    """Milliseconds a forward of one row takes for each byte of weights, by the newest curve; None where none was kept.
+
+    A forward of one row is bound by reading the weights once, so this foretells other models on the device, roughly.
+    """
+    try:
+        files = sorted((home / "latency").glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+        for file in files:
+            raw, curve = json.loads(file.read_text(encoding="utf-8")), read_curve(file)
+            if curve is not None and raw.get("weight_bytes"):
+                return curve.ms(1) / float(raw["weight_bytes"])
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+    return None
 
 
 def _processor_name() -> str:

@@ -6,7 +6,7 @@ Counts weights as they will lie on the device, the cache, and a working share. B
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,18 @@ def memory_need(config: FamilyConfig, precision: str, cache_tokens: int, *, on_c
     bytes_each = 4 if on_cpu else _CACHE_BYTES[precision]
     cache = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim * tokens * bytes_each
     return MemoryNeed(precision, int(bits / 8), cache)
+
+
+def forward_bytes(config: FamilyConfig, precision: str) -> int:
+    """Weights that a forward of one token reads: every matrix once, of a mixture only the experts it chooses."""
+    experts = config.experts
+    if experts is not None:
+        config = replace(config, experts=replace(experts, num_experts=experts.num_chosen))
+    shapes = family_shapes(config)
+    weights = sum(math.prod(shapes[name]) for name in linear_names(config))
+    if config.shape.tie_word_embeddings:
+        weights += config.shape.vocab_size * config.shape.hidden_size
+    return int(weights * _BITS[precision] / 8)
 
 
 def available_bytes(device: torch.device) -> int | None:

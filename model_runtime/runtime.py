@@ -221,7 +221,7 @@ class Runtime:
             self._is_measured = True
             model.pace.curve = LatencyCurve.of(curve)
             if self._curve_file is not None and is_steady(times):
-                write_curve(self._curve_file, curve)
+                write_curve(self._curve_file, curve, self._network.num_bytes)
         return curve
 
     @property

@@ -115,8 +115,9 @@ def run_list(args: argparse.Namespace) -> int:
     width = max((len(model["name"]) for model in models), default=0)
     for model in models:
         state = "installed" if model["is_installed"] else f"{_megabytes(model['download_bytes'])} to download"
-        memory = _memory(model["memory_bytes"])
-        print(f"{model['name']:<{width}}  {state:<20}  {model['description']}{memory and '  ' + memory}")
+        print(f"{model['name']:<{width}}  {state:<20}  {model['description']}")
+        if model["memory_bytes"]:
+            print(f"{'':<{width}}  {_needs(model)}")
     return 0
 
 
@@ -138,6 +139,8 @@ def run_info(args: argparse.Namespace) -> int:
     for key, value in details.items():
         if key == "memory_bytes":
             shown = _memory(value) or "-"
+        elif key == "expected_ms":
+            shown = ", ".join(f"{precision} {ms} a token" for precision, ms in value.items()) or "not measured yet"
         else:
             shown = _megabytes(value) if key.endswith("_bytes") else value
         print(f"{key.removeprefix('is_').removesuffix('_bytes').replace('_', ' '):<16} {shown}")
@@ -180,6 +183,13 @@ def run_quantize(args: argparse.Namespace) -> int:
         )
     note(f"{args.name} is installed in {folder}")
     return 0
+
+
+def _needs(model: dict[str, Any]) -> str:
+    """Memory by precision, and what one token at a time would come to on the device measured last."""
+    speed = ", ".join(f"{precision} {1000 / ms:.0f}" for precision, ms in model["expected_ms"].items() if ms)
+    memory = f"memory: {_memory(model['memory_bytes'])}"
+    return f"{memory}; about {speed} tokens/s one at a time" if speed else memory
 
 
 def _memory(needed: dict[str, int]) -> str:

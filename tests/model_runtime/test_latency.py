@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from model_runtime.config import RuntimeConfig
-from model_runtime.latency import is_steady, read_curve, write_curve
+from model_runtime.families.config import read_family_config
+from model_runtime.families.table import family_by_name
+from model_runtime.latency import is_steady, measured_ms_per_byte, read_curve, write_curve
+from model_runtime.memory import forward_bytes
 from model_runtime.runtime import Runtime
 from tests.support.tiny_model import write_tiny_checkpoint
+
+PUBLISHED = Path(__file__).parents[1] / "families" / "data"
 
 
 @pytest.mark.parametrize(
@@ -37,6 +45,27 @@ def test_a_busy_machine_leaves_no_curve(
     assert set(curve) == {1, 8, 16}, "this session goes by it in any case"
     assert runtime._curve_file.is_file() is kept
     runtime.close()
+
+
+def test_the_newest_curve_foretells_other_models(tmp_path: Path) -> None:
+    assert measured_ms_per_byte(tmp_path) is None
+    write_curve(tmp_path / "latency" / "old.json", {1: 90.0}, weight_bytes=1000)
+    write_curve(tmp_path / "latency" / "new.json", {1: 50.0, 8: 60.0}, weight_bytes=1000)
+    os.utime(tmp_path / "latency" / "old.json", (1, 1))
+    assert measured_ms_per_byte(tmp_path) == pytest.approx(0.05)
+    (tmp_path / "latency" / "new.json").write_text('{"ms": {"1": 50.0}}', encoding="utf-8")  # as written before
+    assert measured_ms_per_byte(tmp_path) == pytest.approx(0.09)
+
+
+def test_a_mixture_reads_only_the_experts_it_chooses() -> None:
+    raw = json.loads((PUBLISHED / "llada2" / "config.json").read_text(encoding="utf-8"))
+    family = family_by_name("llada2")
+    assert family is not None
+    config = read_family_config(raw, family)
+    assert config.experts is not None
+    every = replace(config, experts=replace(config.experts, num_chosen=config.experts.num_experts))
+    assert forward_bytes(config, "int8") < forward_bytes(every, "int8")
+    assert forward_bytes(config, "bfloat16") == 2 * forward_bytes(config, "int8")
 
 
 def test_round_trip_and_damage(tmp_path: Path) -> None:
