@@ -12,7 +12,7 @@ from tests.support.fake_engine import PlannedEdit, Script
 from tests.support.lsp_client import Editor
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
-RENAME = PlannedEdit("add(a, b):", "add(left, b):", "call the first one left 👋")
+RENAME = PlannedEdit("add(a, b):\n    return a + b", "add(left, b):\n    return left + b", "call the first one left 👋")
 
 
 def _wire(span: Any) -> dict[str, Any]:
@@ -27,7 +27,9 @@ async def test_the_users_words_reach_the_model_and_its_edit_the_editor(editor: E
     request = {"uri": uri, "range": _wire(span), "instruction": "  call the first one left 👋 "}
     assert await editor.command("seedls.refactor", request) is True
     (edit,) = editor.applied
-    assert _applied(CODE, edit) == CODE.replace("add(a, b):", "add(left, b):")
+    assert _applied(CODE, edit) == CODE.replace(
+        "add(a, b):\r\n    return a + b", "add(left, b):\r\n    return left + b"
+    )
     assert editor.calls("edit")[0]["instruction"] == "call the first one left 👋"
     explanation = await editor.client.protocol.send_request_async("seedls/explainLast", None)
     assert (explanation.outcome, explanation.reason) == ("shown", "custom")  # never the user's words

@@ -85,7 +85,7 @@ def test_git_decides_what_is_ignored(tmp_path: Path) -> None:
 def test_a_repository_cannot_make_git_start_a_program(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     tree(tmp_path, "a.py")
-    monitor = tmp_path / "monitor.sh"
+    monitor = tmp_path / "monitor"
     monitor.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n", encoding="utf-8")
     monitor.chmod(0o755)
     git(tmp_path, "config", "core.fsmonitor", str(monitor))
