@@ -226,11 +226,9 @@ def keep_parsable(text: str, place: Place, tree: SyntaxTree) -> str:
     """
     cursor = len(place.before)
     near_tree = tree.part(*tree.region_around(cursor, cursor))
-    text_kept = _longest_parsable(text, _part_of(place, near_tree), near_tree)
-    if not text_kept or near_tree.count_errors() == 0:
-        return text_kept
     # In a region that was broken before, an error may also appear further away.
-    return _longest_parsable(text_kept, _part_of(place, tree), tree)
+    checked = near_tree if near_tree.count_errors() == 0 else tree
+    return _longest_parsable(text, _part_of(place, checked), checked)
 
 
 def _part_of(place: Place, tree: SyntaxTree) -> Place:

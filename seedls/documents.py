@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from lsprotocol import types
 
-from seedls.positions import Encoding, LineText, to_offset, to_offsets, to_position, to_range
+from seedls.positions import Encoding, LineText, clamped, to_offset, to_offsets, to_position, to_range
 
 ContentChange = types.TextDocumentContentChangePartial | types.TextDocumentContentChangeWholeDocument
 
@@ -40,6 +40,10 @@ class DocumentSnapshot:
     def offset_at(self, position: types.Position) -> int:
         """Character offset of a client position, clamped into the text."""
         return to_offset(self.content, position, self.encoding)
+
+    def clamped(self, position: types.Position) -> types.Position:
+        """A client position, put into the text where it lies outside."""
+        return clamped(self.content, position, self.encoding)
 
     def offsets_at(self, span: types.Range) -> tuple[int, int]:
         """Character offsets of a client range."""

@@ -107,6 +107,12 @@ class LineText:
             self._line_starts = list(accumulate(map(len, self.lines), initial=0))
         return self._line_starts
 
+    def start_of(self, line_idx: int) -> int:
+        """Character offset of one line's first character; does not compute those of all lines."""
+        if self._line_starts is not None:
+            return self._line_starts[line_idx]
+        return sum(map(len, self.lines[:line_idx]))
+
     def line_content(self, line_idx: int) -> str:
         """One line without its terminator."""
         line = self.lines[line_idx]
@@ -145,7 +151,13 @@ class LineText:
 def to_offset(content: LineText, position: types.Position, encoding: Encoding) -> int:
     """Character offset of `position`, clamped into the text."""
     line_idx, column = content.locate(position, encoding)
-    return content.line_starts[line_idx] + column
+    return content.start_of(line_idx) + column
+
+
+def clamped(content: LineText, position: types.Position, encoding: Encoding) -> types.Position:
+    """The place in the text that `position` means: `to_position(to_offset(...))` without counting through the text."""
+    line_idx, column = content.locate(position, encoding)
+    return types.Position(line_idx, characters_to_units(content.lines[line_idx], column, encoding))
 
 
 def to_position(content: LineText, offset: int, encoding: Encoding) -> types.Position:

@@ -167,7 +167,11 @@ def _with_texts(session: Session, ask: Ask, snapshot: DocumentSnapshot) -> _Scen
             raise Quiet("quiet", "the cursor is in a comment")
         if not session.settings.completion_in_strings and tree.is_in_string(start):
             raise Quiet("quiet", "the cursor is in a string")
-    span = snapshot.range_at(normal.to_original(start), normal.to_original(end))
+    if ask.selected is None:
+        cursor = snapshot.clamped(ask.position)
+        span = types.Range(cursor, cursor)
+    else:
+        span = snapshot.range_at(normal.to_original(start), normal.to_original(end))
     return _Scene(ask, snapshot, normal, place, tree, lead, span)
 
 

@@ -11,6 +11,7 @@ from seedls.positions import (
     Encoding,
     LineText,
     characters_to_units,
+    clamped,
     line_ending_of,
     split_lines,
     to_offset,
@@ -37,6 +38,14 @@ def test_what_python_calls_a_line_break_but_editors_do_not(separator: str) -> No
 def test_a_position_becomes_the_offset_that_walking_gives(text: str, line: int, units: int, encoding: Encoding) -> None:
     expected = naive_offset(text, line, units, encoding)
     assert to_offset(LineText.from_text(text), types.Position(line, units), encoding) == expected
+
+
+@given(texts, st.integers(0, 30), st.integers(0, 30), encodings)
+def test_a_clamped_position_is_that_of_its_offset(text: str, line: int, units: int, encoding: Encoding) -> None:
+    position = types.Position(line, units)
+    content = LineText.from_text(text)
+    there = to_position(content, to_offset(LineText.from_text(text), position, encoding), encoding)
+    assert clamped(LineText.from_text(text), position, encoding) == there
 
 
 @given(texts, encodings)
