@@ -22,6 +22,7 @@ from model_runtime.api import SamplingParams
 from model_runtime.cache.kv_cache import KeyValueCache
 from model_runtime.diffusion.device_step import decide_step, decides_by_itself
 from model_runtime.diffusion.samplers import Choices, choose, draft_ratios
+from model_runtime.layers.linear import serial_between_products
 
 
 class Network(Protocol):
@@ -90,24 +91,27 @@ def denoise_step(
     ids = torch.tensor([rows.anchor, *canvas, *rows.masks], device=network.device)
     hidden = network.forward(ids, cache, num_canvas=len(rows.masks))
     logits = network.logits(hidden)  # (anchor + canvas + masks, vocabulary)
-    logits[:, forbidden] = float("-inf")
-    _restrict(logits, allowed)
-    choices = choose(logits[:num_causal], params.temperature, params.seed, cache.length + 1)
-    num_accepted = len(canvas) if accept_all else _num_accepted(canvas, choices, logits, params)
-    accepted = list(canvas[:num_accepted])
-    log_probs = choices.log_probs[: num_accepted + 1]
-    for i in range(num_accepted):
-        if accepted[i] != choices.token_ids[i]:
-            log_probs[i] = float(torch.log_softmax(logits[i], dim=-1)[accepted[i]])
-    cache.commit([rows.anchor, *accepted])
-    if num_accepted < len(canvas):  # the masked rows stood behind a wrong guess
-        refined = choices.token_ids[num_accepted + 1 :]
-        probs = [math.exp(each) for each in choices.log_probs[num_accepted + 1 :]]
-    else:
-        refined, probs = _guesses(logits[num_causal:])
-    token_ids = [*accepted, choices.token_ids[num_accepted]]
-    first_choices = _likeliest(logits[0], num_first_choices) if num_first_choices else []
-    return StepResult(token_ids, log_probs, num_accepted, refined, probs, first_choices)
+    # One thread: with several, torch splits a lone row's sum over the vocabulary, and a token's probability would
+    # depend in its last bits on how many rows it was evaluated with.
+    with serial_between_products():
+        logits[:, forbidden] = float("-inf")
+        _restrict(logits, allowed)
+        choices = choose(logits[:num_causal], params.temperature, params.seed, cache.length + 1)
+        num_accepted = len(canvas) if accept_all else _num_accepted(canvas, choices, logits, params)
+        accepted = list(canvas[:num_accepted])
+        log_probs = choices.log_probs[: num_accepted + 1]
+        for i in range(num_accepted):
+            if accepted[i] != choices.token_ids[i]:
+                log_probs[i] = float(torch.log_softmax(logits[i], dim=-1)[accepted[i]])
+        cache.commit([rows.anchor, *accepted])
+        if num_accepted < len(canvas):  # the masked rows stood behind a wrong guess
+            refined = choices.token_ids[num_accepted + 1 :]
+            probs = [math.exp(each) for each in choices.log_probs[num_accepted + 1 :]]
+        else:
+            refined, probs = _guesses(logits[num_causal:])
+        token_ids = [*accepted, choices.token_ids[num_accepted]]
+        first_choices = _likeliest(logits[0], num_first_choices) if num_first_choices else []
+        return StepResult(token_ids, log_probs, num_accepted, refined, probs, first_choices)
 
 
 @torch.inference_mode()
@@ -118,8 +122,9 @@ def draft_step(network: Network, cache: KeyValueCache, rows: Rows, forbidden: Te
     """
     token_ids = torch.tensor([rows.anchor, *rows.masks], device=network.device)
     logits = network.logits(network.forward(token_ids, cache, num_canvas=len(rows.masks)))[1:]
-    logits[:, forbidden] = float("-inf")
-    return _guesses(logits)
+    with serial_between_products():
+        logits[:, forbidden] = float("-inf")
+        return _guesses(logits)
 
 
 def _guesses(logits: Tensor) -> tuple[list[int], list[float]]:
