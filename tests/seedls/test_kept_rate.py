@@ -62,7 +62,9 @@ def test_the_file_holds_numbers_and_no_text_and_stays_small(tmp_path: Path, monk
 
 def test_a_file_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("not a folder")
-    KeptRateFile(tmp_path / "home").append(measure(accepted("file:///a", "python", "", "x"), ["x"]))
+    file = KeptRateFile(tmp_path / "home")
+    file.append(measure(accepted("file:///a", "python", "", "x"), ["x"]))
+    assert not file.path.exists() and (tmp_path / "home").read_text() == "not a folder"
 
 
 def _session(monkeypatch: pytest.MonkeyPatch, home: Path, **options: object) -> Session:
