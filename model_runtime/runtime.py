@@ -21,7 +21,6 @@ from model_runtime.api import (
     CompletionResult,
     EditRequest,
     EditStep,
-    FinishReason,
     GenerateRequest,
     GenerateResult,
     ModelInfo,
@@ -38,6 +37,7 @@ from model_runtime.cuda_path.network import FusedNetwork
 from model_runtime.diffusion.drafts import Drafter, NgramDrafter, NoDrafter
 from model_runtime.diffusion.edit import edit
 from model_runtime.diffusion.generate import Model, Task, decode
+from model_runtime.diffusion.generated_text import GeneratedText
 from model_runtime.diffusion.infill import candidates, infill, read_ahead, timings
 from model_runtime.diffusion.repair import repair
 from model_runtime.diffusion.schedule import PROMPT_ROWS_CPU, PROMPT_ROWS_GPU, LatencyCurve, Pace
@@ -326,25 +326,11 @@ def _generate(model: Model, request: GenerateRequest, should_stop: Callable[[], 
     if not prompt:
         raise RequestError("the prompt is empty")
     drafter: Drafter = NoDrafter() if request.params.policy == "ar" else NgramDrafter(prompt)
-    raw = bytearray()
-    cut: int | None = None
-
-    def judge(token_id: int) -> FinishReason | None:
-        nonlocal cut
-        if tokenizer.is_special(token_id):
-            return "end"
-        raw.extend(tokenizer.token_bytes(token_id))
-        text = raw.decode("utf-8", "replace")
-        found = [place for stop in request.stop_strings if stop and (place := text.find(stop)) >= 0]
-        if not found:
-            return None
-        cut = min(found)
-        return "stop_rule"
-
-    *_, state = decode(model, Task(prompt, drafter, judge, request.params, should_stop, started))
+    answer = GeneratedText(tokenizer, request.stop_strings)
+    *_, state = decode(model, Task(prompt, drafter, answer.judge, request.params, should_stop, started))
     assert state.finish_reason is not None
-    text = raw.decode("utf-8", "replace")[:cut]
-    return GenerateResult(text, state.finish_reason, len(state.token_ids), state.forwards, timings(state, started))
+    given = (len(state.token_ids), state.forwards, timings(state, started))
+    return GenerateResult(answer.text, state.finish_reason, *given)
 
 
 def _load_network(

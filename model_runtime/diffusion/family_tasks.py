@@ -25,6 +25,7 @@ from model_runtime.diffusion.edit_pins import num_kept, pins_of
 from model_runtime.diffusion.edit_range import Range
 from model_runtime.diffusion.family_generate import FamilyModel, FamilyTask, decode_family
 from model_runtime.diffusion.gating import confidence
+from model_runtime.diffusion.generated_text import GeneratedText
 from model_runtime.diffusion.infill import timings
 from model_runtime.diffusion.stops import Finish, InfillStops
 from model_runtime.errors import RequestError
@@ -82,23 +83,11 @@ def generate_with_family(model: FamilyModel, request: GenerateRequest, should_st
         prompt = family_chat(tokenizer, family, request.system or GENERATE_SYSTEM, request.prompt)
     else:
         prompt = family_continuation(tokenizer, family, request.prompt)
-    raw = bytearray()
-    cut: int | None = None
-
-    def judge(token_id: int) -> FinishReason | None:
-        nonlocal cut
-        if tokenizer.is_special(token_id):
-            return "end"
-        raw.extend(tokenizer.token_bytes(token_id))
-        text = raw.decode("utf-8", "replace")
-        found = [place for stop in request.stop_strings if stop and (place := text.find(stop)) >= 0]
-        cut = min(found, default=None)
-        return None if cut is None else "stop_rule"
-
-    *_, state = decode_family(model, FamilyTask(prompt, judge, request.params, should_stop, started))
+    answer = GeneratedText(tokenizer, request.stop_strings)
+    *_, state = decode_family(model, FamilyTask(prompt, answer.judge, request.params, should_stop, started))
     assert state.finish_reason is not None
-    text = raw.decode("utf-8", "replace")[:cut]
-    return GenerateResult(text, state.finish_reason, len(state.token_ids), state.forwards, timings(state, started))
+    given = (len(state.token_ids), state.forwards, timings(state, started))
+    return GenerateResult(answer.text, state.finish_reason, *given)
 
 
 def edit_with_family(model: FamilyModel, request: EditRequest, should_stop: ShouldStop) -> Iterator[EditStep]:
