@@ -14,41 +14,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from model_runtime.cache.rows import TokenRows
 from model_runtime.errors import RequestError
 
 
-class KeyValueCache:
-    """Per layer: keys and values (H, capacity, D), H key/value heads. Rows `[0, length)` are committed."""
+class KeyValueCache(TokenRows):
+    """`TokenRows` that grow at their end: rows `[0, length)` are committed."""
 
     def __init__(
         self, num_layers: int, num_kv_heads: int, head_dim: int, capacity: int, dtype: torch.dtype, device: torch.device
     ) -> None:
-        shape = (num_layers, num_kv_heads, capacity, head_dim)
-        self._keys = torch.zeros(shape, dtype=dtype, device=device)
-        self._values = torch.zeros(shape, dtype=dtype, device=device)
-        self._token_ids: list[int] = []
+        super().__init__(num_layers, num_kv_heads, head_dim, capacity, dtype, device)
         self._num_prompt_rows = 0
-        self.capacity = capacity
-
-    @property
-    def length(self) -> int:
-        """Committed tokens."""
-        return len(self._token_ids)
-
-    @property
-    def token_ids(self) -> Sequence[int]:
-        """The committed tokens, oldest first."""
-        return self._token_ids
 
     @property
     def num_prompt_rows(self) -> int:
         """How many rows from the start were computed in whole blocks."""
         return self._num_prompt_rows
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory held."""
-        return 2 * self._keys.numel() * self._keys.element_size()
 
     @property
     def bytes_per_token(self) -> int:
@@ -57,11 +39,7 @@ class KeyValueCache:
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put rows (H, T, D) behind the committed ones; returns views of all rows, each (H, length + T, D)."""
-        start, stop = self.length, self.length + keys.shape[1]
-        layer_keys, layer_values = self._keys[layer], self._values[layer]
-        layer_keys[:, start:stop] = keys
-        layer_values[:, start:stop] = values
-        return layer_keys[:, :stop], layer_values[:, :stop]
+        return self.put(layer, self.length, keys, values, self.length + keys.shape[1])
 
     def require_room(self, num_rows: int) -> None:
         """RequestError if that many more rows do not fit."""
@@ -81,18 +59,8 @@ class KeyValueCache:
 
     def truncate(self, length: int) -> None:
         """Forget everything after the first `length` tokens."""
-        assert 0 <= length <= self.length
-        del self._token_ids[length:]
+        super().truncate(length)
         self._num_prompt_rows = min(self._num_prompt_rows, length)
-
-    def num_shared(self, token_ids: Sequence[int]) -> int:
-        """Length of the longest prefix shared with `token_ids`."""
-        shared = 0
-        for ours, theirs in zip(self._token_ids, token_ids, strict=False):
-            if ours != theirs:
-                break
-            shared += 1
-        return shared
 
     def copy_rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Copies of the keys and of the values of committed rows, each (layers, H, stop - start, D)."""
