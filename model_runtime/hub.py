@@ -1,13 +1,15 @@
 """Bringing a repository of the Hugging Face hub to this machine, file by file, and installing it as a family.
 
-Only configuration, vocabulary and safetensors are downloaded: published Python files and pickles never are. Files
-resume where they stopped; weights are checked against the digest the hub states. Offline switches are respected.
+Only configuration, vocabulary and safetensors are downloaded: published Python files and pickles never are. A weight
+file goes on where the last run stopped and is checked against the digest the hub states. Offline switches are
+respected.
 """
 
 from __future__ import annotations
 
+import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +18,7 @@ from model_runtime.config import default_home, is_offline
 from model_runtime.conversion import Progress, hash_file, no_progress, part_of
 from model_runtime.download import wrong_digest
 from model_runtime.errors import CheckpointMissing, CheckpointUnsafe, InstallError, RequestError
-from model_runtime.install import import_checkpoint
+from model_runtime.install import import_checkpoint, model_lock
 from model_runtime.manifest import FileDigest, check_name
 
 _TEXTS = (
@@ -32,6 +34,10 @@ _TEXTS = (
 )
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _DOWNLOAD_SHARE = 0.8
+_ARRIVAL_SHARE = 0.9  # of one file's share; the rest is its digest
+
+Arrived = Callable[[int], None]
+"""Told how many bytes of a file are here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +56,8 @@ class Hub(Protocol):
     def files(self, repository: str, revision: str | None) -> tuple[str, Sequence[HubFile]]:
         """The commit a revision stands for, and its files."""
 
-    def fetch(self, repository: str, commit: str, name: str, folder: Path) -> Path:
-        """One file into `folder`, resuming."""
+    def fetch(self, repository: str, commit: str, file: HubFile, folder: Path, arrived: Arrived) -> Path:
+        """One file into `folder`, going on with what an earlier call left there."""
 
 
 def pull_model(
@@ -86,14 +92,10 @@ def pull_model(
     commit, files = client.files(repository, revision or None)
     wanted = wanted_files(repository, files)
     folder = home / "sources" / "hub" / f"{owner}--{short}--{commit[:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    _check_space(folder, wanted)
-    total, done = max(1, sum(file.num_bytes for file in wanted)), 0
-    for file in wanted:
-        part = part_of(report, _DOWNLOAD_SHARE * done / total, _DOWNLOAD_SHARE * (done + file.num_bytes) / total)
-        part(f"downloading {file.name} ({file.num_bytes / 1e6:,.0f} MB)", 0.0)
-        _check(client.fetch(repository, commit, file.name, folder), file, part)
-        done += file.num_bytes
+    with model_lock(home, f"{owner}--{short}", report):
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_space(folder, wanted)
+        _fetch_all(client, repository, commit, wanted, folder, part_of(report, 0.0, _DOWNLOAD_SHARE))
     installed = import_checkpoint(
         folder, name, home, part_of(report, _DOWNLOAD_SHARE, 1.0), family=family, bits=bits, name_hint=short
     )
@@ -114,43 +116,109 @@ def wanted_files(repository: str, files: Sequence[HubFile]) -> list[HubFile]:
     return [*texts, *sorted(weights, key=lambda file: file.name)]
 
 
-def _check(path: Path, file: HubFile, progress: Progress) -> None:
-    if file.sha256 is None:
-        return
-    found, expected = hash_file(path, progress), FileDigest(file.num_bytes, file.sha256)
-    if found != expected:
-        path.unlink()
-        raise wrong_digest(path, found, expected)
+def _fetch_all(
+    client: Hub, repository: str, commit: str, files: Sequence[HubFile], folder: Path, report: Progress
+) -> None:
+    """Download and check each file; what is there with its digest is not asked for again."""
+    total, done = max(1, sum(file.num_bytes for file in files)), 0
+    for file in files:
+        message = f"downloading {file.name} ({file.num_bytes / 1e6:,.0f} MB)"
+        part = part_of(report, done / total, (done + file.num_bytes) / total)
+        part(message, 0.0)
+
+        def arrived(num_bytes: int, part: Progress = part, message: str = message, size: int = file.num_bytes) -> None:
+            part(message, _ARRIVAL_SHARE * min(1.0, num_bytes / max(1, size)))
+
+        path = client.fetch(repository, commit, file, folder, arrived)
+        if file.sha256 is not None:
+            found = hash_file(path, part_of(part, _ARRIVAL_SHARE, 1.0))
+            expected = FileDigest(file.num_bytes, file.sha256)
+            if found != expected:
+                path.unlink()
+                raise wrong_digest(path, found, expected)
+        done += file.num_bytes
 
 
 def _check_space(folder: Path, files: Sequence[HubFile]) -> None:
-    needed = sum(file.num_bytes for file in files if not (folder / file.name).is_file())
+    """Refuse before downloading what the disk cannot hold; what is here already needs no room."""
+    needed = sum(file.num_bytes for file in files)
+    needed -= sum(path.stat().st_size for file in files for path in _here(folder, file.name) if path.is_file())
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InstallError(f"{folder} has {free / 1e9:.1f} GB free, the download needs {needed / 1e9:.1f}")
 
 
+def _here(folder: Path, name: str) -> tuple[Path, Path]:
+    """Where a file lies when it is whole, and until then."""
+    return folder / name, folder / f".{name}.part"
+
+
 class HuggingFaceHub:
-    """The hub, through its official client."""
+    """The hub, through its official client; `endpoint` replaces its address (as HF_ENDPOINT does)."""
+
+    def __init__(self, endpoint: str | None = None) -> None:
+        self._endpoint = endpoint
 
     def files(self, repository: str, revision: str | None) -> tuple[str, Sequence[HubFile]]:
+        """InstallError in one line where the hub does not answer or has no such repository or revision."""
         from huggingface_hub import HfApi
 
         try:
-            info = HfApi().model_info(repository, revision=revision, files_metadata=True)
+            info = HfApi(endpoint=self._endpoint).model_info(repository, revision=revision, files_metadata=True)
         except Exception as error:  # the client raises its own and the HTTP library's errors
             raise InstallError(f"the hub does not deliver {repository}: {_first_line(error)}") from None
         return str(info.sha), [
             HubFile(each.rfilename, int(each.size or 0), _sha256(each.lfs)) for each in info.siblings or ()
         ]
 
-    def fetch(self, repository: str, commit: str, name: str, folder: Path) -> Path:
-        from huggingface_hub import hf_hub_download
+    def fetch(self, repository: str, commit: str, file: HubFile, folder: Path, arrived: Arrived) -> Path:
+        """InstallError in one line; the bytes that came stay for the next run.
 
+        Large files go through the client's own transfer function, because its download of whole files throws away what
+        came when it is stopped: gigabytes of a shard.
+        """
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
+        disable_progress_bars()  # two bars on one terminal overwrite each other
         try:
-            return Path(hf_hub_download(repository, name, revision=commit, local_dir=folder))
+            if file.sha256 is None:
+                return Path(
+                    hf_hub_download(repository, file.name, revision=commit, local_dir=folder, endpoint=self._endpoint)
+                )
+            return self._fetch_large(repository, commit, file, folder, arrived)
         except Exception as error:
-            raise InstallError(f"the hub does not deliver {repository} {name}: {_first_line(error)}") from None
+            raise InstallError(f"the hub does not deliver {repository} {file.name}: {_first_line(error)}") from None
+
+    def _fetch_large(self, repository: str, commit: str, file: HubFile, folder: Path, arrived: Arrived) -> Path:
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.file_download import http_get
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # public, not in its __all__
+
+        whole, part = _here(folder, file.name)
+        if whole.is_file():
+            return whole
+        if part.is_file() and part.stat().st_size > file.num_bytes:
+            part.unlink()
+        url = hf_hub_url(repository, file.name, revision=commit, endpoint=self._endpoint)
+        with _ArrivingFile(part, arrived) as out:
+            http_get(url, out, resume_size=out.tell(), headers=build_hf_headers(), expected_size=file.num_bytes)
+        part.replace(whole)
+        return whole
+
+
+class _ArrivingFile(io.BufferedWriter):
+    """A file that is appended to and tells how long it is."""
+
+    def __init__(self, path: Path, arrived: Arrived) -> None:
+        super().__init__(io.FileIO(path, "a"))
+        self._arrived = arrived
+
+    def write(self, data: Any) -> int:
+        """As of every file."""
+        written = super().write(data)
+        self._arrived(self.tell())
+        return written
 
 
 def _sha256(lfs: Any) -> str | None:

@@ -91,7 +91,7 @@ def install_model(
     folder = home / "models" / name
     if _is_current(manifest, folder):
         return folder
-    with _lock(home, name, report):
+    with model_lock(home, name, report):
         if _is_current(manifest, folder):  # another process may have done it while this one waited
             return folder
         _check_space(home, manifest)
@@ -132,7 +132,7 @@ def import_checkpoint(
     if row is not None and name in manifest_names():
         raise RequestError(f"{name!r} is the name of another model: import {path} under another one")
     digest = _digest_of(path, part_of(report, 0.0, 0.3))
-    with _lock(home, name, report):
+    with model_lock(home, name, report):
         if row is not None:
             from model_runtime.family_import import import_family
 
@@ -251,8 +251,10 @@ def _family_of(path: Path, asked_for: str | None, bits: int | None, name_hint: s
         from model_runtime.family_import import family_of_folder
 
         family = family_of_folder(path, asked_for, name_hint)
-        if family.name != "qwen2" or bits is not None:
+        if family.name != "qwen2":
             return family
+        if bits is not None:
+            raise RequestError(f"{path} is a plain Qwen2: it is quantised when it is loaded, import it without bits")
         return None
     if asked_for is not None or bits is not None:
         raise RequestError(f"{path} is a file: families are imported from folders of safetensors")
@@ -369,8 +371,8 @@ def _check_space(home: Path, manifest: Manifest) -> None:
 
 
 @contextmanager
-def _lock(home: Path, name: str, progress: Progress) -> Iterator[None]:
-    """One install of a model at a time, on this machine and over shared homes."""
+def model_lock(home: Path, name: str, progress: Progress) -> Iterator[None]:
+    """One install or download of a model at a time, on this machine and over shared homes."""
     from filelock import FileLock, Timeout
 
     locks = home / "locks"

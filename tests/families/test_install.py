@@ -29,8 +29,15 @@ from model_runtime.hub import HubFile, pull_model
 from model_runtime.install import import_checkpoint, list_models, model_details, quantize_model, verify_model
 from model_runtime.quantization import expanded, from_stored
 from model_runtime.runtime import Runtime
+from model_runtime.vocabulary import tokenizer_json
 from seedls.cli import main
-from tests.families.published import DATA, load_published, reference_tensors, vocabulary_of, write_published
+from tests.families.published import (
+    DATA,
+    load_published,
+    reference_tensors,
+    vocabulary_of,
+    write_published,
+)
 
 PARAMS = SamplingParams(max_tokens=8)
 
@@ -237,9 +244,9 @@ class FolderHub:
             files.append(HubFile(path.name, path.stat().st_size, "0" * 64 if known and self.lies else known))
         return "c" * 40, files
 
-    def fetch(self, repository: str, commit: str, name: str, folder: Path) -> Path:
-        self.fetched.append(name)
-        return Path(shutil.copyfile(self.folder / name, folder / name))
+    def fetch(self, repository: str, commit: str, file: HubFile, folder: Path, arrived: object) -> Path:
+        self.fetched.append(file.name)
+        return Path(shutil.copyfile(self.folder / file.name, folder / file.name))
 
 
 def test_pulling_brings_what_is_needed_and_nothing_else(tmp_path: Path, home: Path) -> None:
@@ -294,10 +301,20 @@ def test_the_command_line(tmp_path: Path, home: Path, capsys: pytest.CaptureFixt
     assert "unknown family 'dram'" in capsys.readouterr().err
 
 
+def test_a_plain_base_is_imported_whole(tmp_path: Path, home: Path) -> None:
+    source = write_published("open-dcoder", tmp_path).rename(tmp_path / "model")
+    vocabulary = vocabulary_of("qwen3")  # no mask token
+    (source / "tokenizer.json").write_text(tokenizer_json(vocabulary), encoding="utf-8")
+    with pytest.raises(RequestError, match="plain Qwen2: it is quantised when it is loaded"):
+        import_checkpoint(source, "mine", home, bits=8)
+    import_checkpoint(source, "mine", home)
+    verify_model("mine", home)
+    assert model_details("mine", home).family == "" and answer("mine", home)
+
+
 def test_a_failed_import_leaves_nothing(tmp_path: Path, home: Path) -> None:
-    source = write_published("dream", tmp_path)
-    hurt(source, "truncated")
-    with pytest.raises(CheckpointCorrupt):
+    source = write_published("dream", tmp_path, mask_token_id=70)  # found out when the weights are copied already
+    with pytest.raises(CheckpointMismatch):
         import_checkpoint(source, "mine", home)
     assert [path.name for path in (home / "models").iterdir()] == []
 

@@ -403,7 +403,7 @@ def test_a_killed_install_resumes(real_pip: Shop, home: Path, monkeypatch: pytes
 
 
 def _hold_lock(home: Path, ready: multiprocessing.synchronize.Event, seconds: float) -> None:
-    with install._lock(home, "tiny", lambda message, fraction: None):
+    with install.model_lock(home, "tiny", lambda message, fraction: None):
         ready.set()
         time.sleep(seconds)
 
