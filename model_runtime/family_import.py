@@ -28,6 +28,7 @@ from model_runtime.checkpoint import (
 )
 from model_runtime.conversion import CheckpointRecord, Progress, hash_file, no_progress, part_of, write_record
 from model_runtime.errors import CheckpointCorrupt, CheckpointMissing, RequestError
+from model_runtime.families.mask import check_vocabulary, mask_token_id
 from model_runtime.families.names import linear_names
 from model_runtime.families.recognise import FAMILY_KEY, named_family, recognise
 from model_runtime.families.table import Family
@@ -48,7 +49,7 @@ from model_runtime.quantization import (
     stored_shapes,
 )
 from model_runtime.tensor_file import TensorSpec, write_tensors
-from model_runtime.tokenizer import TOKENIZER_FILE
+from model_runtime.tokenizer import TOKENIZER_FILE, Tokenizer
 
 _QUANTIZATION_KEY = "seedls_quantization"
 
@@ -72,6 +73,8 @@ def import_family(
     progress: Progress = no_progress,
 ) -> CheckpointRecord:
     """Install `source` as `folder`, replacing what was there only when all is written and opens."""
+    with open_checkpoint(source, family.name) as published:
+        published.verify_shapes()  # before gigabytes are copied
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = folder.parent / f".{folder.name}.partial"
     shutil.rmtree(work, ignore_errors=True)
@@ -84,12 +87,22 @@ def import_family(
             files[WEIGHTS_FILE] = _write_packed(source, work, family, bits, calibrate, progress)
         with open_checkpoint(work) as written:
             written.verify_shapes()
+            _check_tokens(written, Tokenizer.load(work))
         record = CheckpointRecord(folder.name, digest, "", files, ())
         write_record(work, record)
         _replace(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return record
+
+
+def _check_tokens(checkpoint: Checkpoint, tokenizer: Tokenizer) -> None:
+    """What loading will ask of the vocabulary, said when the model is installed and not at its first completion."""
+    config = checkpoint.family
+    assert config is not None
+    check_vocabulary(config, tokenizer.vocab_size)
+    if config.family.is_diffusion:
+        mask_token_id(config, tokenizer.special_tokens, tokenizer.vocab_size, lambda token: tokenizer.decode([token]))
 
 
 def _write_texts(source: Path, work: Path, family: Family, bits: Bits | None) -> dict[str, FileDigest]:

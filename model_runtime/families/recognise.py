@@ -20,8 +20,7 @@ def recognise(raw: dict[str, Any], special_tokens: Collection[str] = (), folder_
     """The family of a `config.json`; CheckpointMismatch if none is known or two are possible."""
     if (chosen := raw.get(FAMILY_KEY)) is not None:
         return named_family(str(chosen), raw)
-    model_type, listed = raw.get("model_type"), raw.get("architectures")
-    architectures = [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
+    model_type, architectures = raw.get("model_type"), _class_names(raw)
     possible = [family for family in FAMILIES if model_type in family.model_types]
     if not possible:
         known = sorted({each for family in FAMILIES for each in family.model_types})
@@ -35,11 +34,34 @@ def recognise(raw: dict[str, Any], special_tokens: Collection[str] = (), folder_
     default = [family for family in possible if not family.marker_tokens and not family.name_hints]
     for choice in (exact, marked, hinted, possible, default):
         if len(choice) == 1:
-            return choice[0]
+            return _not_somebody_elses(choice[0], raw)
     names = " and ".join(family.name for family in possible)
     raise CheckpointMismatch(
         f"a {model_type!r} checkpoint can be {names}: say which with 'seedls model import PATH --name NAME --family F'"
     )
+
+
+def _not_somebody_elses(family: Family, raw: dict[str, Any]) -> Family:
+    """Refuses as an autoregressive base what brings a network of its own under the base's model type."""
+    mapped = raw.get("auto_map")
+    own = [str(name) for key, name in mapped.items() if key.startswith("AutoModel")] if isinstance(mapped, dict) else []
+    if own and not family.is_diffusion:
+        raise CheckpointMismatch(
+            f"unknown network {own[0]!r} of type {raw.get('model_type')!r}: published code is never run "
+            f"(if it computes what {family.name!r} does, say --family {family.name})"
+        )
+    return family
+
+
+def _class_names(raw: dict[str, Any]) -> list[str]:
+    """Of `architectures`, and of the published code that `auto_map` names (it is never run).
+
+    Some repositories list the base's class and say their own in `auto_map` alone.
+    """
+    listed, mapped = raw.get("architectures"), raw.get("auto_map")
+    names = listed if isinstance(listed, list) else []
+    names = [*names, *(mapped.values() if isinstance(mapped, dict) else ())]
+    return [each.rpartition(".")[2] for each in names if isinstance(each, str)]
 
 
 def named_family(name: str, raw: dict[str, Any]) -> Family:

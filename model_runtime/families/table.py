@@ -155,7 +155,8 @@ FAMILIES: tuple[Family, ...] = (
         block_keys=("block_size",),
         qk_norm=True,
         infill="qwen",
-        licence="see the card",
+        repositories=("Dream-org/DreamReasoner-8B", "Dream-org/DreamReasoner-8B-Base"),
+        licence="Apache-2.0",
     ),
     Family(
         "open-dcoder",
@@ -258,7 +259,7 @@ FAMILIES: tuple[Family, ...] = (
         ("llama",),
         "block-causal",
         False,
-        architectures=("StableDiffcoderForCausalLM",),
+        architectures=("StableDiffcoderForCausalLM", "SeedDiffcoderForCausalLM"),
         name_hints=("stable-diffcoder", "stable_diffcoder"),
         mask_tokens=("<[MASK_TOKEN]>",),
         mask_token_id=5,

@@ -1,6 +1,6 @@
 """Tiny checkpoints in the published layout of each family, from `data/`, with a vocabulary to match.
 
-Each folder of `data/` holds the configuration and sharded bfloat16 weights as the family's published code writes them,
+Each folder of `data/` holds the configuration and sharded weights (bfloat16; CoDA's float32) as they are published,
 and what that code computed from them: `reference.safetensors` (logits), `reference.json` (greedy samples and where
 they come from). The weights are random. Tokenizers are made here: bytes and a few merges, special tokens by family.
 """

@@ -51,6 +51,13 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 """Shapes of the published 7B and 8B models, from their configurations."""
 
 
+SEED_DIFFCODER = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"],
+    "auto_map": {"AutoModelForCausalLM": "modeling_seed_diffcoder.SeedDiffcoderForCausalLM"},
+}  # fmt: skip
+"""Stable-DiffCoder's first release names its base's class."""
+
+
 def published(name: str) -> FamilyConfig:
     raw = PUBLISHED[name]
     return read_family_config(raw, recognise(raw))
@@ -79,6 +86,7 @@ def test_a_stored_configuration_finds_its_row(name: str) -> None:
         ("Qwen2.5-Coder-0.5B", {"model_type": "qwen2"}, ("<|im_end|>",), "qwen2"),
         ("model", {"model_type": "qwen2"}, ("<M>",), "open-dcoder"),
         ("Stable-DiffCoder-8B-Base", {"model_type": "llama"}, (), "stable-diffcoder"),
+        ("model", SEED_DIFFCODER, (), "stable-diffcoder"),
         ("Llama-3.2-1B", {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, (), "llama"),
         ("LLaDA2.1-mini", {"model_type": "llada2_moe"}, (), "llada2.1"),
         ("LLaDA2.0-mini", {"model_type": "llada2_moe"}, (), "llada2"),
@@ -94,6 +102,42 @@ def test_what_decides_between_rows(
 def test_an_unknown_kind_is_named(raw: dict[str, Any]) -> None:
     with pytest.raises(CheckpointMismatch, match="unknown"):
         recognise(raw)
+
+
+def test_a_network_of_its_own_is_not_taken_for_its_base() -> None:
+    raw = {"model_type": "qwen2", "auto_map": {"AutoModelForCausalLM": "modeling_sdlm.SDLMQwen2ForCausalLM"}}
+    with pytest.raises(
+        CheckpointMismatch, match=r"unknown network 'modeling_sdlm\.SDLMQwen2ForCausalLM' of type 'qwen2'"
+    ):
+        recognise(raw, (), "SDLM-32B-D4")
+    assert recognise(raw | {"seedls_family": "qwen2"}).name == "qwen2"
+    assert recognise({"model_type": "qwen2", "auto_map": {"AutoTokenizer": ["tokenization.Own", None]}}).name == "qwen2"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "num_tensors", "num_bytes"),
+    [
+        ("stable-diffcoder", {}, 291, None),
+        ("llada", {}, 291, None),
+        ("sdar", {"model_type": "wedlm", "qk_norm": True, "attention_bias": False, "mask_token_id": None}, 399, None),
+        (
+            "sdar",
+            {"model_type": "CoDA", "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28}
+            | {"num_attention_heads": 16, "block_size": None},
+            311,
+            8.13e9,
+        ),
+    ],
+)
+def test_a_published_index_lists_the_tensors_expected_here(
+    name: str, changes: dict[str, Any], num_tensors: int, num_bytes: float | None
+) -> None:
+    """Tensor counts of the published index files, and the size of CoDA's, which is stored in float32."""
+    raw = PUBLISHED[name] | changes
+    shapes = family_shapes(read_family_config(raw, recognise(raw)))
+    assert len(shapes) == num_tensors
+    if num_bytes is not None:
+        assert 4 * sum(torch.Size(shape).numel() for shape in shapes.values()) == pytest.approx(num_bytes, rel=2e-3)
 
 
 def test_a_family_with_another_network_is_refused() -> None:
