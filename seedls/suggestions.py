@@ -178,9 +178,12 @@ def _with_texts(session: Session, ask: Ask, snapshot: DocumentSnapshot) -> _Scen
 async def _answer(
     session: Session, scene: _Scene, signal: StopSignal, report: RequestReport
 ) -> tuple[Suggestions, RequestReport]:
-    """From the cache of what is being typed into, else from the model; raises Quiet."""
-    remembered = (session.shown.get(scene.ask.uri), session.ahead.get(scene.ask.uri))
-    for known, reason in zip(remembered, ("continues what was shown", "was computed ahead"), strict=True):
+    """From the cache of what is being typed into, else from the model; raises Quiet.
+
+    Who asks has seen what is remembered, and wants more of it or others: that goes to the model, with it as the draft.
+    """
+    remembered = () if scene.ask.is_invoked else (session.shown.get(scene.ask.uri), session.ahead.get(scene.ask.uri))
+    for known, reason in zip(remembered, ("continues what was shown", "was computed ahead"), strict=False):
         rest = known.rest_after_typing(scene.place.before, scene.place.after) if known and not scene.lead else None
         if known is not None and rest is not None and rest.strip():
             session.shown[scene.ask.uri] = known
@@ -207,6 +210,7 @@ async def _answer(
 
 async def _look_ahead(session: Session, scene: _Scene, text: str) -> None:
     """Compute what follows a shown text as if it had been accepted; any other request ends this."""
+    await asyncio.sleep(0)  # the answer that this follows is sent first
     key = JobKey(scene.ask.uri, AHEAD)
     signal = session.scheduler.claim(key, session.settings.completion_deadline_ms)
     try:
