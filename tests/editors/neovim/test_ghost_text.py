@@ -113,13 +113,40 @@ def test_leaving_insert_mode_takes_it_away_and_stops_the_model(start: Start, tmp
         assert "slow" not in editor.shown()
 
 
-def test_several_suggestions_can_be_walked_through(start: Start) -> None:
-    plan = (PlannedCompletion("return a + b", after="    "),)
-    with start(Script(plan), CODE, options="settings = { completion = { candidates = 3 } }") as editor:
-        editor.keys("3GA<M-Bslash>")
-        editor.until_shown("return a + b")
-        assert editor.lua("return require('seedls').cycle(1)") is True
-        editor.until_shown("return a + b")  # the script has one answer: round to itself
+@pytest.mark.parametrize("is_one_shown", [False, True], ids=["asked at once", "one is shown already"])
+def test_several_suggestions_can_be_walked_through(start: Start, tmp_path: Path, is_one_shown: bool) -> None:
+    texts = ["return a + b", "return b + a  # 👋", "return sum((a, b))"]
+    plan = (PlannedCompletion(texts[0], after="    ", others=tuple(texts[1:])),)
+    record = tmp_path / "calls.jsonl"
+    with start(Script(plan, record=str(record)), CODE) as editor:
+
+        def until_alone(text: str) -> None:
+            editor.until_shown(text)
+            assert [other for other in texts if other in editor.shown()] == [text]
+
+        editor.keys("3GA")
+        if is_one_shown:
+            until_alone(texts[0])
+            assert calls_of(record, "candidates") == []  # while typing one is enough
+        editor.keys("<M-Bslash>")
+        editor.until(lambda: calls_of(record, "candidates"))
+        editor.until_lua("require('seedls').statusline() == 'seedls' and require('seedls.ghost').is_visible()")
+        until_alone(texts[0])
+        for key, text in [("<M-]>", texts[1]), ("<M-]>", texts[2]), ("<M-]>", texts[0]), ("<M-[>", texts[2])]:
+            editor.keys(key)
+            until_alone(text)
+        editor.keys("<M-[><Tab>")
+        editor.until(lambda: editor.lines()[2] == f"    {texts[1]}")
+
+
+def test_a_suggestion_can_be_taken_away(start: Start) -> None:
+    with start(TOTAL, CODE) as editor:
+        editor.keys("3GA")
+        editor.until_shown("total = a + b")
+        editor.keys("<C-]>")
+        editor.until(lambda: "total = a + b" not in editor.shown())
+        assert editor.lua("return vim.api.nvim_get_mode().mode") == "i"
+        assert editor.lines()[2] == "    "
 
 
 def test_two_windows_of_two_files(start: Start, tmp_path: Path) -> None:

@@ -24,8 +24,16 @@ local namespace = vim.api.nvim_create_namespace('seedls.ghost')
 ---@field items seedls.GhostItem[]
 ---@field index integer
 
+---@class seedls.Asked The request whose answer is awaited.
+---@field client vim.lsp.Client
+---@field id integer
+---@field kind integer
+---@field buffer integer
+---@field tick integer
+---@field place integer[] of the cursor
+
 local shown = nil ---@type seedls.Ghost?
-local asked = nil ---@type { client: vim.lsp.Client, id: integer, buffer: integer }?
+local asked = nil ---@type seedls.Asked?
 local pause = assert(vim.uv.new_timer())
 local debounce_ms = 60
 
@@ -194,12 +202,25 @@ local function request(kind, on_nothing)
       end
     end
   end, buffer)
-  asked = sent and id and { client = client, id = id, buffer = buffer } or nil
+  local place = vim.api.nvim_win_get_cursor(0)
+  asked = sent and id and { client = client, id = id, kind = kind, buffer = buffer, tick = tick, place = place } or nil
+end
+
+--- Whether a person asked at this very place: Neovim tells of keys only when it has nothing else to do, so of those
+--- typed before the question after it.
+---@return boolean
+local function is_answer_awaited_here()
+  local buffer = vim.api.nvim_get_current_buf()
+  return asked ~= nil
+    and asked.kind == INVOKED
+    and asked.buffer == buffer
+    and asked.tick == vim.api.nvim_buf_get_changedtick(buffer)
+    and vim.deep_equal(asked.place, vim.api.nvim_win_get_cursor(0))
 end
 
 --- Something was typed or the cursor moved: follow it, or ask anew after a pause.
 local function follow()
-  if shown and draw() then
+  if shown and draw() or is_answer_awaited_here() then
     return
   end
   M.clear()
