@@ -113,7 +113,7 @@ def test_a_server_that_cannot_load_is_said(tmp_path: Path) -> None:
 def test_commands_complete_and_unknown_ones_are_named(tmp_path: Path) -> None:
     with neovim(tmp_path, with_plugin("require('seedls').setup({ enable = false })"), []) as editor:
         names = editor.lua("return vim.fn.getcompletion('Seedls re', 'cmdline')")
-        assert names == ["refactor", "reject", "restart", "rewrite"]
+        assert names == ["refactor", "reject", "repair", "restart", "rewrite"]
         editor.keys(":Seedls refactr<CR>")
         editor.until_shown("refactr is none of accept, complete")
         editor.keys("<CR>:Seedls refactor x<CR>")

@@ -136,6 +136,19 @@ def test_a_diagnostic_is_fixed(start: Start, tmp_path: Path) -> None:
         assert asked[-1]["diagnostics"] == ["b is wrong"]
 
 
+def test_a_file_that_does_not_parse_is_repaired(start: Start) -> None:
+    broken = CODE.replace("add(a, b):", "add(a, b:")
+    plan = Script(edits=(PlannedEdit("add(a, b:", "add(a, b):", "Repair the syntax errors"),))
+    with start(plan, broken) as editor:
+        editor.keys(":Seedls repair<CR>")
+        until_previewed(editor, 1)
+        assert text_of(editor) == broken
+        editor.keys("g<CR>")
+        editor.until(lambda: text_of(editor) == CODE)
+        editor.keys(":Seedls repair<CR>")
+        editor.until_shown("nothing to repair")
+
+
 def test_without_a_preview_it_is_applied_at_once(start: Start) -> None:
     with start(PLAN, CODE, options="preview = false") as editor:
         editor.keys(f":2,6Seedls refactor {NAMES}<CR>")

@@ -114,6 +114,7 @@ M.table = {
     doc = 'drop the previewed change at the cursor; with ! all of them',
     run = function(call) preview.reject(call.buffer, call.bang) end,
   },
+  repair = { doc = 'mend a file that does not parse', run = function(call) rewrite.repair(call.buffer) end },
   restart = { doc = "restart the server's process", run = restart },
   rewrite = {
     doc = 'choose a ready-made rewrite; words narrow the choice',

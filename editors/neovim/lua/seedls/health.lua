@@ -33,7 +33,7 @@ local function check_program()
   end
   if vim.fn.executable(command[1]) ~= 1 then
     return vim.health.error(('%s is not a program on the PATH'):format(command[1]), {
-      'pip install seedls, or in a clone: pip install .',
+      'in a clone of seedls: pip install .',
       "or name it: require('seedls').setup({ cmd = { '/path/to/seedls', 'serve', '--stdio' } })",
     })
   end

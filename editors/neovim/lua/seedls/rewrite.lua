@@ -10,6 +10,7 @@ local server = require('seedls.server')
 local M = {}
 
 local say = server.say
+local REPAIR = 'repair' -- the server's id of that rewrite
 
 ---@class seedls.Place
 ---@field buffer integer
@@ -179,6 +180,19 @@ function M.follow(buffer)
     end, found.edits)
     local document = { uri = found.uri, version = found.version }
     present(client, { documentChanges = { { textDocument = document, edits = edits } } }, 'Follow', function() end)
+  end)
+end
+
+--- Mend a file that does not parse.
+---@param buffer integer
+function M.repair(buffer)
+  local client = server.attached(buffer)
+  local context = { diagnostics = {}, only = { 'quickfix' }, triggerKind = 1 }
+  ask_actions(client, place_of(client, buffer), context, function(actions)
+    local repairs = vim.tbl_filter(function(action)
+      return action.data ~= nil and action.data.instruction == REPAIR
+    end, actions or {})
+    choose(client, buffer, repairs, 'nothing to repair: this file has no syntax error, or is too long')
   end)
 end
 
