@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import * as vscode from "vscode";
 import { ExecuteCommandRequest } from "vscode-languageclient/node";
 
+import { COMPLETE_BLOCK, REPAIR_FILE, runRewrite } from "./actions";
 import type { SeedlsClient } from "./client";
 import { toggleLanguage } from "./config";
 import type { EditPreview } from "./editPreview";
@@ -27,6 +28,8 @@ export function registerCommands(
   const table: Record<string, () => Promise<void> | Thenable<void>> = {
     "seedls.refactorSelection": () => refactorSelection(client, preview, context.globalState),
     "seedls.fixProblem": () => fixProblem(client, preview),
+    "seedls.completeBlock": () => runRewrite(client, preview, COMPLETE_BLOCK),
+    "seedls.repairFile": () => runRewrite(client, preview, REPAIR_FILE),
     "seedls.followLastEdit": () => followLastEdit(client, preview),
     "seedls.applyPreview": () => preview.apply(),
     "seedls.discardPreview": () => preview.discard(),

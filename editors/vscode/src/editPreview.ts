@@ -6,6 +6,7 @@
 import * as vscode from "vscode";
 import type { LanguageClient, WorkspaceEdit } from "vscode-languageclient/node";
 
+import { confirmsEdits } from "./config";
 import { proposed, rebased, startInProposed, summary } from "./hunks";
 import type { Hunk } from "./hunks";
 import { singleFileEdit } from "./workspaceEdit";
@@ -272,7 +273,7 @@ export async function previewOrApply(
   edit: WorkspaceEdit,
   title: string,
 ): Promise<boolean> {
-  if (preview.canShow(edit)) {
+  if (confirmsEdits() && preview.canShow(edit)) {
     return preview.show(edit, title);
   }
   return vscode.workspace.applyEdit(await client.protocol2CodeConverter.asWorkspaceEdit(edit));

@@ -1,9 +1,9 @@
 /** "Fix the Problem at the Cursor" and "Follow the Last Edit": what the server offers for this place, previewed. */
 
 import * as vscode from "vscode";
-import { CodeActionRequest, CodeActionResolveRequest, CodeActionTriggerKind } from "vscode-languageclient/node";
 import type { CodeAction } from "vscode-languageclient/node";
 
+import { offeredActions, resolveAndShow } from "./actions";
 import type { SeedlsClient } from "./client";
 import { previewOrApply } from "./editPreview";
 import type { EditPreview } from "./editPreview";
@@ -27,24 +27,15 @@ export async function fixProblem(client: SeedlsClient, preview: EditPreview): Pr
   if (found.length === 0) {
     throw new Error("no problem is reported on this line");
   }
-  const converter = client.running.code2ProtocolConverter;
-  const answer = await client.running.sendRequest(CodeActionRequest.type, {
-    textDocument: { uri: converter.asUri(document.uri) },
-    range: converter.asRange(document.validateRange(lines)),
-    context: {
-      diagnostics: await converter.asDiagnostics(found),
-      only: ["quickfix"],
-      triggerKind: CodeActionTriggerKind.Invoked,
-    },
+  const actions = await offeredActions(client, document, {
+    range: document.validateRange(lines),
+    only: "quickfix",
+    diagnostics: found,
   });
-  const actions = (answer ?? []).filter((one): one is CodeAction => "data" in one);
   const usable = actions.filter(({ disabled }) => !disabled);
   const chosen = usable.length > 1 ? await choose(usable) : usable[0];
   if (chosen) {
-    const resolved = await client.whileRunning(() => client.running.sendRequest(CodeActionResolveRequest.type, chosen));
-    if (resolved.edit) {
-      await previewOrApply(preview, client.running, resolved.edit, resolved.title);
-    } // without an edit the server has said why
+    await resolveAndShow(client, preview, chosen);
   } else if (usable.length === 0) {
     throw new Error(actions[0]?.disabled?.reason ?? "the server offers no fix here");
   }

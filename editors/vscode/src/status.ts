@@ -63,6 +63,8 @@ export async function showMenu(client: SeedlsClient): Promise<void> {
   entries.push(
     { label: "$(wand) Refactor the selection…", command: "seedls.refactorSelection" },
     { label: "$(tools) Fix the problem at the cursor", command: "seedls.fixProblem" },
+    { label: "$(symbol-method) Complete this block", command: "seedls.completeBlock" },
+    { label: "$(bug) Repair this file", command: "seedls.repairFile" },
     { label: "$(references) Follow the last edit", command: "seedls.followLastEdit" },
     { label: "$(question) Explain the last suggestion", command: "seedls.explainSuggestion" },
     { label: "$(refresh) Restart the server", command: "seedls.restartServer" },
