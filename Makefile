@@ -55,8 +55,9 @@ test-gpu: model  ## the tests that need a CUDA device
 bench-gpu: $(READY)  ## everything there is to measure on a CUDA device, in stages
 	$(RUN)/python -m benchmarks.gpu.run --out out/gpu
 
-editors: $(READY)  ## check, test and package the VS Code extension with the server inside (fetches Node where it is missing)
-	$(RUN)/python editors/vscode/scripts/build.py
+editors:  ## check, test and package the VS Code extension with the server inside (fetches Node where it is missing)
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found: install one, or say make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) editors/vscode/scripts/build.py
 
 editor-tools: $(READY)  ## install a VS Code that runs headless, for test-editors (800 MB)
 	$(RUN)/python tests/editors/vscode/install_tools.py

@@ -2,7 +2,8 @@
 
     python editors/vscode/scripts/build.py          what `make editors` runs
 
-Needs Python with pip and a package index; a Node that is missing or too old is fetched as a wheel (node.py).
+Needs Python 3.11 or newer and a package index, none of the server's packages; a Node that is missing or too old is
+fetched as a wheel (node.py).
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import os
 import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
-from node import folder_with_npm
+from node import TOOLS, folder_with_npm
+from sources import STAMP, source_digest
 from write_settings import main as write_settings
 
 FOLDER = Path(__file__).resolve().parent.parent
@@ -32,7 +35,9 @@ def main() -> int:
     build_wheel()
     shutil.copy(ROOT / "LICENSE", FOLDER / "LICENSE")
     (FOLDER / "dist").mkdir(exist_ok=True)
+    digest = source_digest()  # before: what changes while it is packaged may not be in the package
     _npm(programs, path, "run", "package")
+    STAMP.write_text(digest + "\n", encoding="utf-8")
     for package in sorted((FOLDER / "dist").glob("*.vsix")):
         print(f"{package.relative_to(ROOT)}  {package.stat().st_size / 1e6:.1f} MB")
     return 0
@@ -40,8 +45,13 @@ def main() -> int:
 
 def build_wheel() -> None:
     """The server as a wheel beside the extension: what *Install the Server* installs."""
-    shutil.rmtree(WHEELS, ignore_errors=True)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(WHEELS), str(ROOT)]
+    # setuptools packages whatever lies in its own folder, also modules that are no more.
+    for folder in (WHEELS, ROOT / "build" / "lib"):
+        shutil.rmtree(folder, ignore_errors=True)
+    environment = TOOLS / "wheel-venv"  # a system's Python often has no pip of its own
+    if not (environment / "bin" / "pip").exists():
+        venv.create(environment, with_pip=True)
+    command = [environment / "bin" / "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", WHEELS, ROOT]
     subprocess.run(command, check=True)
 
 

@@ -5,6 +5,7 @@ Owns the processes and where the tools lie (`.tools/`, made by `install_tools.py
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shlex
@@ -28,9 +29,11 @@ NODE = TOOLS / "bin" / "node"
 ENTRY = TOOLS / "code-server" / "node_modules" / "code-server" / "out" / "node" / "entry.js"
 PLAYWRIGHT = TOOLS / "playwright"
 DRIVER = Path(__file__).parent / "driver.mjs"
-DIST = ROOT / "editors" / "vscode" / "dist"
+EXTENSION = ROOT / "editors" / "vscode"
+DIST = EXTENSION / "dist"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _START_S = 120.0
+_INSTALL_S = 300.0
 _SETTINGS = {
     "security.workspace.trust.enabled": False,
     "workbench.startupEditor": "none",
@@ -51,9 +54,14 @@ def browser() -> str | None:
     return next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 
-def vsix() -> Path | None:
-    """The newest package made by `make editors`."""
-    return max(DIST.glob("*.vsix"), key=lambda path: path.stat().st_mtime, default=None)
+def vsix() -> Path:
+    """The package made by `make editors`; AssertionError when it is of other sources than these."""
+    spec = importlib.util.spec_from_file_location("sources", EXTENSION / "scripts" / "sources.py")
+    assert spec is not None and spec.loader is not None
+    sources = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sources)
+    assert sources.is_current(), "the packaged extension is not of these sources: make editors"
+    return max(DIST.glob("*.vsix"), key=lambda path: path.stat().st_mtime)
 
 
 def missing() -> str | None:
@@ -62,7 +70,7 @@ def missing() -> str | None:
         return "no VS Code to drive (python tests/editors/vscode/install_tools.py)"
     if browser() is None:
         return "no Chromium on the PATH (apt-get install chromium)"
-    return None if vsix() else "the extension is not packaged (make editors)"
+    return None if list(DIST.glob("*.vsix")) else "the extension is not packaged (make editors)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,27 +135,40 @@ def server_program(folder: Path, *command: str) -> Path:
     return program
 
 
+def launcher(folder: Path) -> list[str]:
+    """The command that starts VS Code, or asks it something, with everything it keeps below `folder`."""
+    places = {"--config": "config.yaml", "--user-data-dir": "user", "--extensions-dir": "extensions"}
+    return [str(NODE), str(ENTRY), *(word for name, place in places.items() for word in (name, str(folder / place)))]
+
+
 @contextmanager
 def workbench(
-    folder: Path, server_program: Path | None, *, search_path: str = "", **settings: Any
+    folder: Path, server_program: Path | None, *, environment: Mapping[str, str] | None = None, **settings: Any
 ) -> Iterator[Workbench]:
-    """VS Code with the packaged extension, whose server is `server_program`; `search_path` replaces the PATH."""
+    """VS Code on `folder`/work with the packaged extension; without `server_program` it looks for the server itself.
+
+    `environment` replaces the one of this process. An extension that is below `folder` already is kept.
+    """
     (folder / "work").mkdir(exist_ok=True)
     user = folder / "user" / "User"
-    user.mkdir(parents=True)
-    chosen = {**_SETTINGS, "seedls.server.path": str(server_program or ""), **settings}
+    user.mkdir(parents=True, exist_ok=True)
+    chosen = {**_SETTINGS, **({"seedls.server.path": str(server_program)} if server_program else {}), **settings}
     (user / "settings.json").write_text(json.dumps(chosen), encoding="utf-8")
     port = _free_port()
     (folder / "config.yaml").write_text(f"bind-addr: 127.0.0.1:{port}\nauth: none\ncert: false\n", encoding="utf-8")
-    command = [str(NODE), str(ENTRY), "--config", str(folder / "config.yaml"), "--user-data-dir", str(folder / "user")]
-    command += ["--extensions-dir", str(folder / "extensions")]
-    package = vsix()
-    assert package is not None
-    subprocess.run([*command, "--install-extension", str(package)], check=True, capture_output=True, timeout=300)
-    command += ["--disable-telemetry", "--disable-update-check", "--disable-getting-started-override"]
+    if not list((folder / "extensions").glob("seedls.*")):
+        install = [*launcher(folder), "--install-extension", str(vsix())]
+        subprocess.run(install, check=True, capture_output=True, timeout=_INSTALL_S)
+    quiet = ["--disable-telemetry", "--disable-update-check", "--disable-getting-started-override"]
     with (folder / "code-server.log").open("wb") as log:
-        environment = {**os.environ, "PATH": search_path or os.environ.get("PATH", "")}
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
+        process = subprocess.Popen(
+            [*launcher(folder), *quiet],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            # What `code` sets in a terminal: without it a login shell's variables replace these.
+            env={**(os.environ if environment is None else environment), "VSCODE_CLI": "1"},
+        )
         try:
             _wait_for(port, process)
             yield Workbench(f"http://127.0.0.1:{port}/?folder={quote(str(folder / 'work'))}", folder)

@@ -33,7 +33,7 @@ async function shoot(name) {
 }
 
 /** Open the quick input with a key and type into it until `wanted` is chosen: a busy machine loses the first tries. */
-async function quickInput(key, text, wanted) {
+async function choose(key, text, wanted) {
   const box = page.locator(".quick-input-widget input");
   const limit = Date.now() + plan.timeout_ms;
   for (;;) {
@@ -53,6 +53,11 @@ async function quickInput(key, text, wanted) {
     }
   }
   await page.keyboard.press("Enter");
+}
+
+async function quickInput(key, text, wanted) {
+  await choose(key, text, wanted);
+  const box = page.locator(".quick-input-widget input");
   await box.waitFor({ state: "hidden", timeout: 10000 }).catch(() => {}); // a command may ask for something itself
 }
 
@@ -139,11 +144,8 @@ const ACTIONS = {
       await page.keyboard.press("Shift+ArrowDown");
     }
     await page.keyboard.press("Shift+End");
-    await page.keyboard.press("F1");
+    await choose("F1", ">seedls: Refactor Selection", "Refactor Selection");
     const box = page.locator(".quick-input-widget input");
-    await box.fill(">seedls: Refactor Selection");
-    await page.locator(".quick-input-list .monaco-list-row.focused", { hasText: "Refactor Selection" }).waitFor();
-    await page.keyboard.press("Enter");
     await page.locator(".quick-input-title", { hasText: "refactor the selection" }).waitFor();
     const offered = await page.locator(".quick-input-list .monaco-list-row").allInnerTexts();
     await box.fill(instruction);
@@ -165,8 +167,11 @@ const ACTIONS = {
     return rows.allInnerTexts();
   },
   async tick({ row }) {
+    const told = page.locator(".message", { hasText: "Apply takes" }).first();
+    const before = await told.innerText();
     await page.locator(CHANGES).nth(row).locator(".monaco-custom-toggle, input[type=checkbox]").first().click();
-    await page.waitForTimeout(300);
+    await page.locator(".message", { hasText: "Apply takes", hasNotText: before }).first().waitFor();
+    await page.waitForTimeout(300); // the list is drawn anew after its message
   },
   async applyPreview() {
     await page.locator(APPLY).first().click();

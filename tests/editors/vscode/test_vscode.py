@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -147,7 +148,8 @@ def test_the_server_is_installed_on_request(tmp_path: Path) -> None:
         "seedls.server.pipArguments": ["--no-index"],
     }
     settings["seedls.server.python"] = sys.executable
-    with workbench(tmp_path, None, search_path=str(_empty(tmp_path)), **settings) as editor:
+    environment = {**os.environ, "PATH": str(_empty(tmp_path))}
+    with workbench(tmp_path, None, environment=environment, **settings) as editor:
         seen = editor.drive(
             _steps(
                 {"action": "open", "file": "a.py"},
