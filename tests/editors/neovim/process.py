@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -128,10 +128,24 @@ def neovim(
     environment = {**os.environ, **homes, "XDG_CACHE_HOME": str(folder / "cache"), "NVIM_APPNAME": "nvim"}
     if "SEEDLS_HOME" not in environment:  # the model's place must not move with the editor's
         environment["SEEDLS_HOME"] = str(Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "seedls")
-    command = [neovim_program(), "--embed", "--clean", "-n", "-u", str(folder / "init.lua"), *map(str, files)]
+    arguments = ["--clean", "-n", "-u", str(folder / "init.lua"), *map(str, files)]
+    with running(arguments, folder, environment, timeout_s, size) as editor:
+        yield editor
+
+
+@contextmanager
+def running(
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    timeout_s: float = 15.0,
+    size: tuple[int, int] = (100, 30),
+) -> Iterator[Neovim]:
+    """Neovim as it is started with these arguments in `folder`, with our screen."""
+    command = [neovim_program(), "--embed", *arguments]
     with (folder / "neovim.log").open("wb") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=folder, env=environment
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=folder, env=dict(environment)
         )
         editor = Neovim(process, timeout_s)
         try:

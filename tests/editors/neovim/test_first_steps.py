@@ -1,4 +1,7 @@
-"""The set-ups of editors/neovim/README.md, word for word: what they need is only a `seedls` on the PATH."""
+"""The set-ups of editors/neovim/README.md, word for word: what they need is only a `seedls` on the PATH.
+
+With the default model and from nothing: tests/editors/test_first_steps.py.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,11 @@ from tests.support.lsp_client import ROOT
 pytestmark = pytest.mark.e2e
 PAGE = (PLUGIN / "README.md").read_text(encoding="utf-8")
 CODE = "def add(a, b):\n    \n"
-RECORDED = """
-if not vim.lsp.inline_completion then  -- what Neovim 0.12 has, as far as the set-up calls it
-  vim.lsp.inline_completion = { enable = function() vim.g.is_enabled = true end, get = function() return false end }
-end
+RECORDED = """  -- what Neovim 0.12 has, as far as the set-up calls it
+vim.lsp.inline_completion = {
+  enable = function() vim.g.is_enabled = true end,
+  get = function() return vim.g.has_suggestion == true end,
+}
 """
 
 
@@ -58,9 +62,12 @@ def test_without_a_plugin_manager(tmp_path: Path, file: Path) -> None:
 def test_without_a_plugin(tmp_path: Path, file: Path) -> None:
     with neovim(tmp_path, RECORDED + block_under("No plugin at all"), [file]) as editor:
         editor.until_lua("#vim.lsp.get_clients({ name = 'seedls', bufnr = 0 }) == 1")
-        editor.until_lua("vim.g.is_enabled or vim.fn.has('nvim-0.12') == 1")
+        editor.until_lua("vim.g.is_enabled")
         editor.keys("GA<Tab>x<Esc>")
-        editor.until(lambda: editor.lines()[1].strip() == "x")  # no suggestion: a tab as ever
+        editor.until(lambda: editor.lines()[1] == "        x")  # no suggestion: a tab as ever
+        editor.lua("vim.g.has_suggestion = true")
+        editor.keys("A<Tab>y<Esc>")
+        editor.until(lambda: editor.lines()[1] == "        xy")  # taken by `get`: no tab
 
 
 def test_lazy_nvim_finds_what_it_loads() -> None:
