@@ -5,19 +5,24 @@ Owns what differs from plain pygls. It does not know any feature; `server.py` ha
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import json
 import logging
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from lsprotocol import types
+from pygls.exceptions import JsonRpcException
+from pygls.io_ import StdoutWriter
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
 
 from seedls import __version__
 from seedls.engine import EngineFactory
+from seedls.message_reader import MessageReader, Receive
 from seedls.session import Session
 
 _log = logging.getLogger("seedls")
@@ -54,6 +59,14 @@ class SeedlsProtocol(LanguageServerProtocol):
     def lsp_text_document__did_close(self, params: types.DidCloseTextDocumentParams) -> None:
         """Forget the document and stop work for it."""
         self._server.session.forget(params.text_document.uri)
+
+    def handle_body(self, body: bytes) -> None:
+        """Read one message and dispatch it; what goes wrong is logged by its kind and costs this message only."""
+        try:
+            data = json.loads(body)
+            self.handle_message(self.structure_message(data) if isinstance(data, dict) else data)
+        except Exception as error:
+            self._server.report_server_error(error, JsonRpcException)
 
     def structure_message(self, data: dict[str, Any]) -> Any:
         """Read one JSON object; an unreadable request gets an error reply, which pygls forgets to send."""
@@ -101,9 +114,27 @@ class SeedlsServer(LanguageServer):
             __version__,
             protocol_cls=SeedlsProtocol,
             converter_factory=default_converter,
-            # Only the reader of standard input uses this pool; the model has its own thread.
-            max_workers=2,
+            max_workers=1,  # nobody uses this pool: reader and model have threads of their own
         )
+
+    def serve(self, receive: Receive, outgoing: BinaryIO) -> None:
+        """Handle what one client sends until it says `exit` or is gone."""
+        self.protocol.set_writer(StdoutWriter(outgoing))
+        try:
+            asyncio.run(self._handle_messages(receive))
+        except BrokenPipeError:
+            _log.error("the client does not read any more")
+        except (KeyboardInterrupt, SystemExit):  # pygls' handler of `exit` raises the latter
+            pass
+        finally:
+            self.shutdown()
+
+    async def _handle_messages(self, receive: Receive) -> None:
+        reader = MessageReader(receive)
+        while (body := await reader.next_message()) is not None:
+            self.protocol.handle_body(body)
+            # What a request starts begins before the next message is looked at: it sees the text it was sent about.
+            await asyncio.sleep(0)
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Log the kind of error; no popup for the user, no text of theirs in the log."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import socket
@@ -89,7 +90,7 @@ def run_stdio(engine_factory: EngineFactory = RuntimeEngine) -> int:
     protocol_out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     server = create_server(engine_factory)
-    server.start_io(sys.stdin.buffer, protocol_out)
+    server.serve(functools.partial(os.read, sys.stdin.fileno()), protocol_out)
     return _leave(server)
 
 
@@ -103,8 +104,8 @@ def run_tcp(host: str, port: int, engine_factory: EngineFactory = RuntimeEngine)
         _log.info("listening on port %d", listener.getsockname()[1])
         connection, _ = listener.accept()
     server = create_server(engine_factory)
-    with connection, connection.makefile("rb") as incoming, connection.makefile("wb") as outgoing:
-        server.start_io(incoming, outgoing)
+    with connection, connection.makefile("wb") as outgoing:
+        server.serve(connection.recv, outgoing)
     return _leave(server)
 
 

@@ -53,7 +53,8 @@ async def test_what_is_announced(tmp_path: Path, client: str, encoding: str, has
 async def test_everything_is_answered_and_quiet_while_the_model_loads(tmp_path: Path) -> None:
     script = Script(completions=ANSWER.completions, load_delay_s=1.0)
     async with running_server(tmp_path, script, wait_for=None) as editor:
-        await editor.wait_for_state("loading")
+        while await editor.state() == "unloaded":  # it is announced before the worker has begun with it
+            await asyncio.sleep(0.01)
         uri = editor.open(URI, CODE)
         assert await editor.inline(uri, 1, 4) is None
         assert "loading" in (await editor.explain())["reason"]
