@@ -78,15 +78,18 @@ def _utf8_width(character: str) -> int:
 class LineText:
     """An immutable text held as lines, so that an edit copies pointers and not the whole text.
 
-    `text` and `line_starts` are computed when first asked for: most keystrokes need neither.
+    `line_starts` is computed when first asked for: most keystrokes need it for one line only, which is counted from the
+    line that was asked about last. An edit keeps that place, so that typing counts nothing.
     """
 
-    __slots__ = ("_line_starts", "_text", "lines")
+    __slots__ = ("_known_start", "_line_starts", "_text", "lines")
 
-    def __init__(self, lines: tuple[str, ...], text: str | None = None) -> None:
+    def __init__(self, lines: tuple[str, ...], text: str | None = None, known_start: tuple[int, int] = (0, 0)) -> None:
         self.lines = lines
         self._text = text
         self._line_starts: list[int] | None = None
+        self._known_start = known_start
+        """(line index, character offset of its first character)."""
 
     @classmethod
     def from_text(cls, text: str) -> LineText:
@@ -111,7 +114,13 @@ class LineText:
         """Character offset of one line's first character; does not compute those of all lines."""
         if self._line_starts is not None:
             return self._line_starts[line_idx]
-        return sum(map(len, self.lines[:line_idx]))
+        known, start = self._known_start
+        if line_idx >= known:
+            start += sum(map(len, self.lines[known:line_idx]))
+        else:
+            start -= sum(map(len, self.lines[line_idx:known]))
+        self._known_start = (line_idx, start)
+        return start
 
     def line_content(self, line_idx: int) -> str:
         """One line without its terminator."""
@@ -138,6 +147,7 @@ class LineText:
             start, end = end, start
         first, last = start[0], end[0]
         middle = self.lines[first][: start[1]] + new_text + self.lines[last][end[1] :]
+        text = self._spliced_text(start, end, new_text)
         # A `\n` that now follows a line ended by a lone `\r` makes one terminator of the two.
         if first > 0 and middle.startswith("\n") and self.lines[first - 1].endswith("\r"):
             first -= 1
@@ -145,7 +155,15 @@ class LineText:
         new_lines = split_lines(middle)
         if last + 1 < len(self.lines):
             new_lines.pop()  # `middle` ends with a terminator, so its last line is the empty start of the next one
-        return LineText((*self.lines[:first], *new_lines, *self.lines[last + 1 :]))
+        lines = self.lines[:first] + tuple(new_lines) + self.lines[last + 1 :]
+        return LineText(lines, text, (first, self.start_of(first)))
+
+    def _spliced_text(self, start: tuple[int, int], end: tuple[int, int], new_text: str) -> str | None:
+        """The whole text after `splice`, without joining all lines; None when this text was never joined either."""
+        if self._text is None:
+            return None
+        first, last = (self.start_of(line_idx) + column for line_idx, column in (start, end))
+        return self._text[:first] + new_text + self._text[last:]
 
 
 def to_offset(content: LineText, position: types.Position, encoding: Encoding) -> int:

@@ -36,7 +36,41 @@ def test_incremental_sync_gives_what_a_naive_editor_has(
         text = text[:start] + new_text + text[end:]
         content = apply_change(content, _partial(span, new_text), encoding)
         assert content.text == text
-        assert list(content.lines) == naive_lines(text)
+        lines = naive_lines(text)
+        assert list(content.lines) == lines
+        for line_idx in (len(lines) - 1, len(lines) // 2, 0):
+            assert content.start_of(line_idx) == sum(map(len, lines[:line_idx]))
+
+
+@given(texts, st.lists(st.tuples(spans, texts), max_size=6))
+def test_a_text_of_lines_only_gives_the_same(text: str, changes: list[tuple[tuple[int, int, int, int], str]]) -> None:
+    """What a text carries along (joined text, starts of lines) is never needed to be right."""
+    carrying, bare = LineText.from_text(text), LineText.from_text(text)
+    for span, new_text in changes:
+        carrying = apply_change(carrying, _partial(span, new_text), "utf-16")
+        bare = apply_change(LineText(bare.lines), _partial(span, new_text), "utf-16")
+    assert (carrying.lines, carrying.text) == (bare.lines, bare.text)
+    assert carrying.line_starts == bare.line_starts
+
+
+def test_typing_counts_the_lines_above_once_and_joins_none() -> None:
+    counted = 0
+
+    class CountedLine(str):
+        __slots__ = ()
+
+        def __len__(self) -> int:
+            nonlocal counted
+            counted += 1
+            return super().__len__()
+
+    plain = LineText.from_text("value = 1\n" * 10_000)
+    content = LineText(tuple(map(CountedLine, plain.lines)), plain.text)
+    for column in range(20):
+        content = apply_change(content, _partial((5000, column, 5000, column), "x"), "utf-16")
+        assert content._text is not None
+        assert content.text[content.start_of(5000) :].startswith("x" * (column + 1))
+    assert 0 < counted < 6000
 
 
 def test_a_whole_document_change_replaces_everything() -> None:
