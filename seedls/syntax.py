@@ -125,7 +125,7 @@ class SyntaxTree:
     Offsets that go in and come out count characters of the whole text; those outside of the part are clamped into it.
     """
 
-    __slots__ = ("_data", "_is_ascii", "_tree", "language_id", "origin", "text")
+    __slots__ = ("_data", "_error_spans", "_is_ascii", "_tree", "language_id", "origin", "text")
 
     def __init__(self, language_id: str, text: str, data: bytes, tree: Tree, origin: int = 0) -> None:
         self.language_id = language_id
@@ -134,6 +134,7 @@ class SyntaxTree:
         self._data = data
         self._tree = tree
         self._is_ascii = len(data) == len(text)
+        self._error_spans: list[tuple[int, int]] | None = None
 
     @property
     def end(self) -> int:
@@ -196,7 +197,18 @@ class SyntaxTree:
 
     def count_errors(self) -> int:
         """Number of ERROR and MISSING nodes; 0 means the text parses."""
-        return sum(1 for _ in _errors(self._tree.root_node))
+        return len(self._errors())
+
+    def has_errors_outside(self, start: int, end: int) -> bool:
+        """True when an ERROR or MISSING node is not wholly inside [start, end)."""
+        low, high = self._byte_offset(start), self._byte_offset(end)
+        return any(first < low or last > high for first, last in self._errors())
+
+    def _errors(self) -> list[tuple[int, int]]:
+        """Byte spans of the ERROR and MISSING nodes, looked for once."""
+        if self._error_spans is None:
+            self._error_spans = [(node.start_byte, node.end_byte) for node in _errors(self._tree.root_node)]
+        return self._error_spans
 
     def is_in_comment(self, offset: int) -> bool:
         """True when a character typed at `offset` would continue a comment."""
@@ -384,14 +396,15 @@ def _point(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _errors(root: Node) -> Iterator[Node]:
-    """ERROR and MISSING nodes, visiting only subtrees that contain one."""
-    stack = [root]
+    """ERROR and MISSING nodes, visiting only subtrees that contain one. A missing token that the grammar hides (the end
+    of a line in Python) is no node: the one around it stands for it."""
+    stack = [root] if root.has_error else []
     while stack:
         node = stack.pop()
-        if node.is_error or node.is_missing:
+        broken = [child for child in node.children if child.has_error]
+        if node.is_error or node.is_missing or not broken:
             yield node
-        if node.has_error:
-            stack.extend(node.children)
+        stack.extend(broken)
 
 
 def _overlapping(root: Node, low: int, high: int) -> Iterator[Node]:

@@ -52,7 +52,15 @@ def test_any_text_parses_and_any_offset_may_be_asked(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "errors"),
-    [("x = 1\n", False), ("def f(:\n", True), ("", False), ("return )\n", True), ("\ud83d = 1\n", True)],
+    [
+        ("x = 1\n", False),
+        ("def f(:\n", True),
+        ("", False),
+        ("return )\n", True),
+        ("\ud83d = 1\n", True),
+        # A missing end of line is no node of the tree.
+        ("def f(v):\n    r = print(v)    return v\n", True),
+    ],
 )
 def test_errors(text: str, errors: bool) -> None:
     assert bool(_tree(text).count_errors()) is errors
