@@ -7,8 +7,10 @@ the model.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 
 from seedls.syntax import SyntaxTree
 
@@ -17,6 +19,8 @@ _PAIRS = {")": "(", "]": "[", "}": "{"}
 _TEMPLATE_TOKEN = re.compile(r"<\|[A-Za-z_]+\|>|</?s>")
 _NEAR = 4000
 """Characters around the cursor that the filters look at: whole files would cost milliseconds a keystroke."""
+_SPANS_LINES = ('"""', "'''", "`", "/*", "*/", "<<", "[[", "]]")
+"""What begins or ends a text of several lines in some language."""
 _MIN_REPEAT = 3
 """A shorter last line that equals the suffix's first line may be a coincidence (`)`, `]`): closers handle it."""
 
@@ -153,13 +157,18 @@ def trim_repeated_suffix(text: str, place: Place) -> str:
     if len(rest) >= _MIN_REPEAT and first.endswith(rest):
         with_blanks = place.line_after.rstrip()
         return first.removesuffix(with_blanks) if first.endswith(with_blanks) else first.removesuffix(rest)
-    following = [line.strip() for line in place.lines_below() if line.strip()][:2]
+    following = _first_two(place.lines_below())
     if rest == "" and following:
         for idx in range(len(lines)):
-            tail = [line.strip() for line in lines[idx:] if line.strip()][:2]
+            tail = _first_two(lines[idx:])
             if _is_repeat(tail, following) and (idx > 0 or not place.line_before.strip()):
                 return "\n".join(lines[:idx])
     return text
+
+
+def _first_two(lines: Iterable[str]) -> list[str]:
+    """The first two lines that are not blank, stripped."""
+    return list(islice((stripped for line in lines if (stripped := line.strip())), 2))
 
 
 def _is_repeat(tail: list[str], following: list[str]) -> bool:
@@ -225,10 +234,27 @@ def keep_parsable(text: str, place: Place, tree: SyntaxTree) -> str:
     so the buffer without that line counts too.
     """
     cursor = len(place.before)
-    near_tree = tree.part(*tree.region_around(cursor, cursor))
-    # In a region that was broken before, an error may also appear further away.
-    checked = near_tree if near_tree.count_errors() == 0 else tree
-    return _longest_parsable(text, _part_of(place, checked), checked)
+    near = tree.region_around(cursor, cursor)
+    near_tree = tree.part(*near)
+    near_place = _part_of(place, near_tree)
+    if _is_local(text, place) and _decide_alone(near_place, near_tree, tree, near):
+        return _longest_parsable(text, near_place, near_tree, 0)
+    wide_place = _part_of(place, tree)
+    return _longest_parsable(text, wide_place, tree, _allowed_errors(wide_place, tree))
+
+
+def _is_local(text: str, place: Place) -> bool:
+    """False where a comment or string of several lines may begin or end: that changes what the lines far below mean."""
+    line = place.line_before + text + place.line_after
+    return not any(delimiter in line for delimiter in _SPANS_LINES)
+
+
+def _decide_alone(place: Place, near_tree: SyntaxTree, tree: SyntaxTree, near: tuple[int, int]) -> bool:
+    """True where the nodes around the cursor have no error, or only because of its line. In a region that was broken
+    before, an error may also appear further away."""
+    if near_tree.count_errors() == 0:
+        return True
+    return not tree.has_errors_outside(*near) and _allowed_errors(place, near_tree) == 0
 
 
 def _part_of(place: Place, tree: SyntaxTree) -> Place:
@@ -236,8 +262,13 @@ def _part_of(place: Place, tree: SyntaxTree) -> Place:
     return Place(place.before[tree.origin :], place.after[: tree.end - len(place.before)])
 
 
-def _longest_parsable(text: str, place: Place, tree: SyntaxTree) -> str:
-    allowed = min(tree.count_errors(), tree.reparsed(_without_cursor_line(place)).count_errors())
+def _allowed_errors(place: Place, tree: SyntaxTree) -> int:
+    """Syntax errors of the buffer as it is, or without the line being typed, whichever are fewer."""
+    errors = tree.count_errors()
+    return min(errors, tree.reparsed(_without_cursor_line(place)).count_errors()) if errors else 0
+
+
+def _longest_parsable(text: str, place: Place, tree: SyntaxTree, allowed: int) -> str:
     lines = text.split("\n")
     for count in range(len(lines), 0, -1):
         candidate = "\n".join(lines[:count]).rstrip() if count < len(lines) else text
@@ -266,7 +297,12 @@ def _body_of_opened_block(place: Place, text: str, language_id: str) -> str:
 
 def indent_unit(text: str) -> str:
     """A tab when the text indents with tabs, else its smallest step of spaces (4 when there is none)."""
-    sample = text[: 2 * _NEAR]
+    return _indent_unit_of(text[: 2 * _NEAR])
+
+
+@lru_cache(maxsize=16)
+def _indent_unit_of(sample: str) -> str:
+    """Of a file's beginning, which rarely changes while typing below it."""
     if re.search(r"^\t", sample, re.MULTILINE):
         return "\t"
     widths = {len(match) for match in re.findall(r"^( +)\S", sample, re.MULTILINE)}

@@ -10,9 +10,9 @@ from __future__ import annotations
 from seedls.syntax import SyntaxTree, parse
 from seedls.text_edits import Replacement, single_replacement
 
-_SHORT = 24_000
+_SHORT = 10_000
 """Characters up to which a text is parsed whole."""
-_MARGIN = 6_000
+_MARGIN = 2_500
 """Characters around what is asked for that a part holds at least."""
 
 

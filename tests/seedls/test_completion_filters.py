@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seedls import completion_filters
 from seedls.completion_filters import (
     Place,
     cut_repetition,
@@ -174,3 +175,36 @@ def test_a_syntax_error_is_cut_to_the_last_good_line_or_withheld() -> None:
 )
 def test_indent_unit(text: str, unit: str) -> None:
     assert indent_unit(text) == unit
+
+
+BLOCKS = (
+    "def f(a):\n    return a\n\n\n",
+    "class A:\n    def g(self):\n        return [1,\n            2]\n\n\n",
+    'T = """\ntext\n"""\n',
+    "x = (1 +\n     2)\n",
+    "if x:\n    y()\nelse:\n    z()\n",
+    "bad = (\n",
+    "def h(:\n    pass\n",
+)
+BEGUN = ("    result = print", "x = foo(", "s = '", "    ", "y = [", "print(a, b", 't = """', "def k", "z = 1", "if a")
+ANSWERS = (
+    *("(value)", ")", "]", "'", '"""', "(a):", ": pass", "\n", "1\n2", "s = (", "x'\ny = '", "[1]", "# c"),
+    *("(value)\nz = 2", "):\n    pass", ' """\n"""', "'''"),
+)
+blocks = st.lists(st.sampled_from(BLOCKS), max_size=4).map("".join)
+
+
+@given(blocks, st.sampled_from(BEGUN), st.sampled_from(ANSWERS), st.sampled_from(("", "\n", " z\n", ")\n")), blocks)
+def test_what_is_judged_by_a_few_nodes_holds_for_the_file(
+    above: str, line: str, answer: str, end: str, below: str
+) -> None:
+    """Most places are judged by the nodes around them; the whole file never gets more errors than it had."""
+    where = Place(above + line, end + below)
+    tree = parse("python", where.before + where.after)
+    assert tree is not None
+    kept = keep_parsable(answer, where, tree)
+    if kept.strip():
+        body = completion_filters._body_of_opened_block(where, kept, "python")
+        after = tree.reparsed(where.before + kept + body + where.after).count_errors()
+        without_line = tree.reparsed(completion_filters._without_cursor_line(where)).count_errors()
+        assert after <= min(tree.count_errors(), without_line)
