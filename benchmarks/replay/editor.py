@@ -80,17 +80,21 @@ class TraceEditor:
         else:
             self._cancel()
 
-    def _send_ask(self, trigger: int) -> int:
-        params = {
+    def _ask_params(self, trigger: int) -> dict[str, Any]:
+        return {
             "textDocument": {"uri": self.uri},
             "position": self._position(self.caret),
             "context": {"triggerKind": trigger},
         }
-        return self.connection.send_request(INLINE, params)
+
+    def _send_ask(self, trigger: int) -> int:
+        return self.connection.send_request(INLINE, self._ask_params(trigger))
 
     def _ask(self, step: Step) -> None:
+        # Finding the position in a long text is this editor's work, not the server's.
+        params = self._ask_params(INVOKED if step.verb == "invoke" else AUTOMATIC)
         started = time.perf_counter()
-        reply = self.connection.wait(self._send_ask(INVOKED if step.verb == "invoke" else AUTOMATIC))
+        reply = self.connection.wait(self.connection.send_request(INLINE, params))
         self.offered, self.wanted = _first_item(reply), step.text
         kind: Literal["ask", "invoke"] = "invoke" if step.verb == "invoke" else "ask"
         self._record(kind, step.expect or "", step.text, reply, (reply.at - started) * 1000)

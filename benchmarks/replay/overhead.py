@@ -1,4 +1,8 @@
-"""What the server itself costs: the model is scripted and answers at once; a small and a 10,000-line document."""
+"""What the server itself costs: the model is scripted and answers at once; a small and a 10,000-line document.
+
+In each, once where the text parses as far as it is typed, and once inside a bracket that is still open: there the
+filters have more to look at.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,9 @@ from model_runtime.evaluation.scoring import percentile
 
 SCRIPTED_SERVER = [sys.executable, "-m", "tests.support.fake_server"]
 SIZES = (100, 10_000)
+PLACES = {"": ("\n    result = print", "x"), "_broken": ("\n    result = [print", "y")}
+"""Name -> what is typed first and what is typed between the requests."""
+_ANSWERS = [{"text": "(value)", "after": "x"}, {"text": "(value)]", "after": "y"}]
 # The pause that the server makes on purpose before it bothers the model is not overhead.
 SETTINGS = {"completion": {"debounceMs": 0, "debounceMaxMs": 0}}
 
@@ -28,11 +36,12 @@ def measure_overhead(rounds: int, session: Session) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "script.json"
-        script.write_text(json.dumps({"completions": [{"text": "(value)"}]}), "utf-8")
+        script.write_text(json.dumps({"completions": _ANSWERS}), "utf-8")
         with session([*SCRIPTED_SERVER, str(script)], SETTINGS) as connection:
-            for number, lines in enumerate(SIZES):
-                asks = TraceEditor(connection, _trace(lines, 100 * max(1, rounds)), number).replay()
-                figures[f"inline_completion_{lines}_lines"] = _figures(asks)
+            for number, (lines, place) in enumerate(product(SIZES, PLACES)):
+                trace = _trace(lines, *PLACES[place], asks=100 * max(1, rounds))
+                asks = TraceEditor(connection, trace, number).replay()
+                figures[f"inline_completion_{lines}_lines{place}"] = _figures(asks)
     return figures
 
 
@@ -48,11 +57,11 @@ def _figures(asks: list[Ask]) -> dict[str, Any]:
     }
 
 
-def _trace(lines: int, asks: int) -> Trace:
+def _trace(lines: int, begun: str, each: str, asks: int) -> Trace:
     function = 'def function_{0}(value):\n    """Say {0}."""\n    total = value + {0}\n    return total\n\n'
     text = "".join(function.format(number) for number in range(lines // 5))
-    caret = text.index("    return total", len(text) // 2)
-    steps = [Step("type", "    result = print")]
+    caret = text.index("\n    return total", len(text) // 2)
+    steps = [Step("type", begun + each)]
     for _ in range(asks):
-        steps += [Step("ask"), Step("type", "x")]
+        steps += [Step("ask"), Step("type", each)]
     return Trace("overhead", "python", "large.py", "a keystroke and a request", text, caret, tuple(steps))
