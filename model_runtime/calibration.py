@@ -15,6 +15,7 @@ from torch import Tensor
 from model_runtime.checkpoint import open_checkpoint
 from model_runtime.config import RuntimeConfig
 from model_runtime.conversion import Progress
+from model_runtime.families.config import FamilyConfig
 from model_runtime.families.mask import mask_token_id
 from model_runtime.family_loading import WeightReader, load_family_network
 from model_runtime.layers.linear import Linear
@@ -74,9 +75,19 @@ def input_powers(folder: Path, family: str, progress: Progress) -> dict[str, Ten
         if mask is not None:
             token_ids[torch.rand(len(token_ids), generator=generator) < MASKED_SHARE] = mask
         window = cache.window(0, len(token_ids))
-        network.logits(network.forward_canvas(token_ids, torch.arange(len(token_ids)), window))
+        rows = torch.arange(len(token_ids))
+        network.logits(network.forward_canvas(token_ids, rows, window, _who_sees_whom(config, len(token_ids))))
         progress("calibrating", (i + 1) / len(sequences))
     return {name: layer.total / layer.num_rows for name, layer in reader.recorded.items() if layer.total is not None}
+
+
+def _who_sees_whom(config: FamilyConfig, num_rows: int) -> Tensor | None:
+    """The attention the model was trained with, (T, T) to add to scores; None where every row sees every row."""
+    if config.family.attention == "full":
+        return None
+    size = config.block_size if config.family.attention == "block-causal" else 1
+    block = torch.arange(num_rows) // size
+    return torch.zeros(num_rows, num_rows).masked_fill_(block[:, None] < block[None, :], float("-inf"))
 
 
 def _sequences(tokenizer: Tokenizer) -> list[Tensor]:

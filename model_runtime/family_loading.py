@@ -16,9 +16,9 @@ from model_runtime.checkpoint import Checkpoint
 from model_runtime.config import RuntimeConfig
 from model_runtime.errors import CheckpointMismatch, OutOfMemory, RequestError
 from model_runtime.families.config import FamilyConfig
-from model_runtime.families.names import weight_names
+from model_runtime.families.names import family_shapes, weight_names
 from model_runtime.kernels.formats import Int4Weight, Int8Weight
-from model_runtime.layers.linear import FloatLinear, Int8Linear, Linear
+from model_runtime.layers.linear import FloatLinear, Int8Linear, Linear, quantize_rows
 from model_runtime.loading import LoadProgress, Placement, choose_placement
 from model_runtime.memory import PRECISIONS, available_bytes, check_memory, memory_need
 from model_runtime.models.decoder import Decoder
@@ -119,6 +119,7 @@ class WeightReader:
         self._progress = progress
         self._num_read = 0
         self._num_tensors = max(1, len(checkpoint.names()))
+        self._shapes = family_shapes(checkpoint.family)
         self._quantization = checkpoint.family.quantization
 
     def read(self, name: str) -> Tensor:
@@ -133,15 +134,38 @@ class WeightReader:
         weights = [f"{name}.weight" for name in names]
         bits = _BITS_OF.get(precision)
         if precision == "int8" and device.type == "cpu":
-            return Int8Linear(torch.cat([self._whole(name) for name in weights]), bias)
+            return self._int8_on_cpu(weights, bias)
         if bits is not None and all(
             self._is_packed(name) or can_pack(self._checkpoint.shape(name), bits) for name in weights
         ):
             packed = [self._packed(name, bits) for name in weights]
             if len({type(each) for each in packed}) == 1:
                 return PackedLinear(joined(packed), bias, dtype)
-        matrix = torch.cat([part.to(device, dtype) for name in weights for part in self._slices(name)])
+        matrix = torch.empty(self._shape(weights), dtype=dtype, device=device)
+        for rows, part in self._placed(weights):
+            matrix[rows] = part.to(device, dtype)
         return FloatLinear(matrix, None if bias is None else bias.to(dtype))
+
+    def _int8_on_cpu(self, weights: list[str], bias: Tensor | None) -> Int8Linear:
+        """Rows are quantised as they come: a head of half a billion weights is never there in 16 or 32 bits."""
+        shape = self._shape(weights)
+        values, scales = torch.empty(shape, dtype=torch.int8), torch.empty(shape[0])
+        for rows, part in self._placed(weights):
+            values[rows], scales[rows] = quantize_rows(part)
+        return Int8Linear(values, bias, quantized=(values, scales))
+
+    def _shape(self, weights: list[str]) -> tuple[int, int]:
+        """Of the matrices one above the other."""
+        shapes = [self._shapes[name] if self._is_packed(name) else self._checkpoint.shape(name) for name in weights]
+        return sum(rows for rows, _ in shapes), shapes[0][1]
+
+    def _placed(self, weights: list[str]) -> Iterator[tuple[slice, Tensor]]:
+        """Slices of the matrices one above the other, each with the rows it is."""
+        start = 0
+        for name in weights:
+            for part in self._slices(name):
+                yield slice(start, start + len(part)), part
+                start += len(part)
 
     def _packed(self, name: str, bits: Bits) -> Int4Weight | Int8Weight:
         device, dtype = self._placement.device, self._placement.dtype
@@ -161,9 +185,6 @@ class WeightReader:
         num_rows = self._checkpoint.shape(name)[0]
         for start in range(0, num_rows, ROWS_AT_ONCE):
             yield self._checkpoint.read_rows(name, start, min(start + ROWS_AT_ONCE, num_rows))
-
-    def _whole(self, name: str) -> Tensor:
-        return torch.cat(list(self._slices(name)))
 
     def _stored(self, name: str) -> Int4Weight | Int8Weight:
         assert self._quantization is not None

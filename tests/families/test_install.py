@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from model_runtime.errors import (
 from model_runtime.families.names import linear_names
 from model_runtime.hub import HubFile, pull_model
 from model_runtime.install import import_checkpoint, list_models, model_details, quantize_model, verify_model
+from model_runtime.latency import write_curve
 from model_runtime.quantization import expanded, from_stored
 from model_runtime.runtime import Runtime
 from model_runtime.vocabulary import tokenizer_json
@@ -290,7 +292,11 @@ def test_the_command_line(tmp_path: Path, home: Path, capsys: pytest.CaptureFixt
     assert main(["model", "quantize", "m", "--name", "m4"]) == 0
     capsys.readouterr()
     assert main(["model", "list"]) == 0
-    assert "int4 0.3 GB" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert "int4 0.3 GB" in listed and "tokens/s" not in listed, "no speed is invented"
+    write_curve(home / "latency" / "cpu.json", {1: 10.0, 8: 12.0}, weight_bytes=1_000_000)
+    assert main(["model", "list"]) == 0
+    assert re.search(r"int4 0\.3 GB; about int4 \d+ tokens/s one at a time", capsys.readouterr().out)
     assert main(["model", "info", "m4", "--json"]) == 0
     info = json.loads(capsys.readouterr().out)
     assert info["family"] == "a2d-mdlm" and set(info["memory_bytes"]) == {"int4"}
