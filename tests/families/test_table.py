@@ -175,6 +175,15 @@ def test_a_seven_or_eight_billion_model_fits_as_promised(name: str) -> None:
     assert memory_need(config, "int8", 4096).total < 12 * GIGABYTE
 
 
+@pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {"fast-dllm-v2"}))
+def test_the_documented_memory_is_the_computed_one(name: str) -> None:
+    needs = [memory_need(published(name), each, 4096).total / GIGABYTE for each in ("int4", "int8", "bfloat16")]
+    figures = " / ".join(f"{need:.1f}" for need in needs)
+    lines = (ROOT / "docs" / "models.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith(f"| `{name}` |") and "licence" not in line]
+    assert figures in rows[0], f"docs/models.md has another figure than {figures}"
+
+
 def test_what_does_not_fit_says_what_would() -> None:
     config = published("dream")
     with pytest.raises(
