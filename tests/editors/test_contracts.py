@@ -99,6 +99,24 @@ def test_documented_json_holds_real_settings(path: Path, block: str) -> None:
         assert resolve_settings(chosen.get("seedls", chosen))[1] == [], path
 
 
+def _lua_in(path: Path) -> set[str]:
+    """The set-ups of a page, without the way they are broken into lines."""
+    text = path.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```lua\n(.*?)^```|>lua\n(.*?)^<$", text, re.MULTILINE | re.DOTALL)
+    return {" ".join("".join(pair).split()) for pair in blocks if "seedls" in "".join(pair)}
+
+
+def test_every_page_has_the_same_set_ups_of_neovim_and_none_is_long() -> None:
+    page = _lua_in(ROOT / "README.md")
+    assert len(page) == 3
+    assert _lua_in(NEOVIM / "README.md") == page
+    assert page <= _lua_in(NEOVIM / "doc" / "seedls.txt")
+    blocks = re.findall(
+        r"^```lua\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert max(len(block.splitlines()) for block in blocks) <= 5
+
+
 def test_documented_settings_exist() -> None:
     keys = {option.key for option, _ in option_table()}
     client_keys = {"server.path", "server.package", "server.pipArguments", "server.python", "trace.server"}
