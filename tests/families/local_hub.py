@@ -75,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(
                 200, json.dumps(self._listing()).encode(), {"Content-Type": "application/json"}, with_body
             )
-        start = f"/{hub.repository}/resolve/{COMMIT}/"
+        start = f"/{hub.repository}/resolve/{'main' if '/resolve/main/' in path else COMMIT}/"
         file = hub.folder / path.removeprefix(start)
         if not path.startswith(start) or not file.is_file():
             code = "RevisionNotFound" if path.startswith(f"/api/models/{hub.repository}/revision/") else "RepoNotFound"

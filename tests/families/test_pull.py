@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from model_runtime.conversion import hash_file, no_progress
+from model_runtime.download import obtain_source
 from model_runtime.errors import CheckpointCorrupt, CheckpointUnsafe, InstallError
 from model_runtime.hub import HuggingFaceHub, pull_model
 from model_runtime.install import model_details, verify_model
+from model_runtime.manifest import Source
 from tests.families.local_hub import COMMIT, LocalHub, local_hub
 from tests.families.published import write_published
 
@@ -117,3 +120,21 @@ def test_a_repository_of_pickles_is_refused_before_anything_is_fetched(hub: Loca
     with pytest.raises(CheckpointUnsafe, match=r"pytorch_model\.bin"):
         pull(hub, home)
     assert not [each for each in hub.requests if "/resolve/" in each]
+
+
+def test_a_default_models_source_resumes_too(hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+    template = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    source = Source(SHARDS[1], hash_file(hub.folder / SHARDS[1]), hub_repository=REPOSITORY, parts=())
+    hub.cut_at[SHARDS[1]] = 5500
+    with pytest.raises(InstallError, match="the hub did not deliver"):
+        obtain_source(source, tmp_path / "sources", no_progress)
+    hub.is_up = True
+    hub.requests.clear()
+    shares: list[float] = []
+    file = obtain_source(source, tmp_path / "sources", lambda _, share: shares.append(share))
+    assert file.read_bytes() == (hub.folder / SHARDS[1]).read_bytes()
+    assert [each.rpartition(" ")[2] for each in hub.asked_for(SHARDS[1])] == ["bytes=5000-"]
+    assert shares == sorted(shares) and [path.name for path in (tmp_path / "sources").iterdir()] == [SHARDS[1]]
