@@ -14,9 +14,10 @@ from seedls.engine import EngineFailed
 from seedls.instructions import TESTS
 from seedls.model_loading import recover
 from seedls.new_tests import new_tests
+from seedls.open_request import NoAnswer
 from seedls.progress import WorkProgress
 from seedls.protocol import ActionData
-from seedls.rewrite import NoEdit, Rewritten, rewrite
+from seedls.rewrite import Rewritten, rewrite
 from seedls.text_edits import to_workspace_edit
 
 
@@ -32,7 +33,7 @@ async def workspace_edit_for(ls: SeedlsServer, data: ActionData, title: str) -> 
     progress = WorkProgress(ls, title, on_cancel=lambda: _cancel(task))
     try:
         done = await task
-    except NoEdit as nothing:
+    except NoAnswer as nothing:
         if nothing.outcome not in ("superseded", "closed"):
             ls.tell(f"{title}: {nothing.reason}")
         return None

@@ -17,10 +17,11 @@ from seedls.documents import DocumentSnapshot
 from seedls.engine import CompletionRequest, CompletionResult, SamplingParams, Snippet, StopRules
 from seedls.instructions import Target, testable
 from seedls.line_endings import NormalisedText
+from seedls.open_request import NoAnswer, OpenRequest, open_request
 from seedls.protocol import ActionData
 from seedls.repository_context import with_snippets
-from seedls.rewrite import NoEdit
-from seedls.scheduler import JobKey, NotRun, StopSignal
+from seedls.rewrite import REQUEST
+from seedls.scheduler import JobKey, StopSignal
 from seedls.session import Session
 from seedls.syntax import parse
 
@@ -29,26 +30,34 @@ _MAX_LINES = 60
 
 
 async def new_tests(session: Session, data: ActionData) -> types.WorkspaceEdit:
-    """A new file with tests of what stands in the range; raises NoEdit."""
+    """A new file with tests of what stands in the range; raises NoAnswer."""
+    with open_request(session, REQUEST, JobKey(data.uri, "edit"), session.settings.edit_deadline_ms) as opened:
+        opened.because(data.instruction)
+        snapshot = _allowed(session, data)
+        normal = NormalisedText(snapshot.text)
+        start, end = normal.from_original(data.start), normal.from_original(data.end)
+        name = testable(Target(start, end, ""), parse(snapshot.language_id, normal.text))
+        if name is None:
+            raise NoAnswer("quiet", "there is no top-level function or class to import")
+        path = place_of_tests(_file_path(snapshot), session.roots)
+        head = _head(name, module_of(session.relative_path(data.uri)))
+        answer = await _written(session, _request(session, snapshot, head, normal.text[start:end], path.name), opened)
+        text = whole_tests(head, answer)
+        if text is None:
+            raise NoAnswer("quiet", "the model wrote no test that checks something")
+        return _creating(path.as_uri(), text)
+
+
+def _allowed(session: Session, data: ActionData) -> DocumentSnapshot:
+    """Check what needs no work; raises NoAnswer."""
     if session.engine.state != "ready":
-        raise NoEdit("quiet", f"the model is not ready: {session.engine.message}")
+        raise NoAnswer("quiet", f"the model is not ready: {session.engine.message}")
     if session.is_excluded(data.uri):
-        raise NoEdit("quiet", "the file is excluded")
+        raise NoAnswer("quiet", "the file is excluded")
     snapshot = session.documents.at_version(data.uri, data.version)
     if snapshot is None:
-        raise NoEdit("stale", "the document changed since the action was offered")
-    normal = NormalisedText(snapshot.text)
-    start, end = normal.from_original(data.start), normal.from_original(data.end)
-    name = testable(Target(start, end, ""), parse(snapshot.language_id, normal.text))
-    if name is None:
-        raise NoEdit("quiet", "there is no top-level function or class to import")
-    path = place_of_tests(_file_path(snapshot), session.roots)
-    head = _head(name, module_of(session.relative_path(data.uri)))
-    answer = await _written(session, snapshot, head, normal.text[start:end], path.name)
-    text = whole_tests(head, answer)
-    if text is None:
-        raise NoEdit("quiet", "the model wrote no test that checks something")
-    return _creating(path.as_uri(), text)
+        raise NoAnswer("stale", "the document changed since the action was offered")
+    return snapshot
 
 
 def place_of_tests(path: Path, roots: list[str]) -> Path:
@@ -76,31 +85,29 @@ def _file_path(snapshot: DocumentSnapshot) -> Path:
     return Path(unquote(urlsplit(snapshot.uri).path))
 
 
-async def _written(session: Session, snapshot: DocumentSnapshot, head: str, code: str, file_name: str) -> str:
+def _request(session: Session, snapshot: DocumentSnapshot, head: str, code: str, file_name: str) -> CompletionRequest:
     settings = session.settings
     window = completion_window(head, len(head), settings.context_prefix_characters, 0)
     shown = Snippet(session.relative_path(snapshot.uri), code[: settings.context_prefix_characters])
-    request = CompletionRequest(
+    return CompletionRequest(
         prefix=with_snippets(window.prefix, [shown], "python"),
         path=file_name,
         language="python",
         stop=StopRules(max_lines=_MAX_LINES, stop_strings=("\nif __name__",)),
         params=SamplingParams(policy=settings.policy, max_tokens=_MAX_TOKENS),  # type: ignore[arg-type]
     )
-    key = JobKey(snapshot.uri, "edit")
-    signal = session.scheduler.claim(key, settings.edit_deadline_ms)
+
+
+async def _written(session: Session, request: CompletionRequest, opened: OpenRequest) -> str:
     engine = session.engine
 
     def work(stop: StopSignal) -> CompletionResult:
         params = replace(request.params, deadline_ms=stop.milliseconds_left())
         return engine.complete(replace(request, params=params), stop.is_set)
 
-    try:
-        return (await session.scheduler.run(signal, work)).value.text
-    except NotRun as stopped:
-        raise NoEdit(stopped.reason, "a newer rewrite replaced it") from None
-    finally:
-        session.scheduler.release(key, signal)
+    finished = await session.scheduler.run(opened.signal, work)
+    opened.ran(finished, finished.value.tokens, finished.value.forwards)
+    return finished.value.text
 
 
 def whole_tests(head: str, answer: str) -> str | None:

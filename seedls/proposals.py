@@ -5,8 +5,6 @@ Owns the gates, the model's part and the checks. It does not know which request 
 
 from __future__ import annotations
 
-import asyncio
-import time
 import uuid
 from dataclasses import dataclass, replace
 
@@ -16,9 +14,9 @@ from seedls.context import completion_window
 from seedls.documents import DocumentSnapshot
 from seedls.engine import Cancelled, CompletionRequest, CompletionResult, SamplingParams, StopRules
 from seedls.line_endings import NormalisedText
-from seedls.metrics import RequestReport
 from seedls.next_edit import Site, follow_ups
-from seedls.scheduler import JobKey, NotRun, StopSignal
+from seedls.open_request import NoAnswer, open_request
+from seedls.scheduler import JobKey, StopSignal
 from seedls.session import Session
 from seedls.syntax import SyntaxTree, adds_errors
 from seedls.text_edits import Replacement, apply_replacements, single_replacement
@@ -49,41 +47,16 @@ class Proposals:
     id: str
 
 
-class _Nothing(Exception):
-    """Nothing is proposed: outcome and reason as in `seedls.explainLast`."""
-
-    def __init__(self, outcome: str, reason: str) -> None:
-        super().__init__(reason)
-        self.outcome = outcome
-        self.reason = reason
-
-
 async def propose(session: Session, uri: str, position: types.Position, version: int | None) -> Proposals | None:
     """Follow-ups of the last edit in a document, or None; either way the session's metrics know why."""
-    started = time.monotonic()
-    key = JobKey(uri, _REQUEST)
-    signal = session.scheduler.claim(key, session.settings.completion_deadline_ms)
-    report = RequestReport(_REQUEST, "shown", "", 0.0)
+    deadline_ms = session.settings.completion_deadline_ms
     try:
-        found = await _found(session, uri, position, version, signal)
-        report = replace(report, reason=f"{len(found.edits)} x {found.edits[0].kind}")
-        return found
-    except _Nothing as nothing:
-        report = replace(report, outcome=nothing.outcome, reason=nothing.reason)
+        with open_request(session, _REQUEST, JobKey(uri, _REQUEST), deadline_ms) as request:
+            found = await _found(session, uri, position, version, request.signal)
+            request.because(f"{len(found.edits)} x {found.edits[0].kind}")
+            return found
+    except NoAnswer:
         return None
-    except NotRun as stopped:
-        report = replace(report, outcome=stopped.reason, reason="a newer request replaced it")
-        return None
-    except asyncio.CancelledError:
-        signal.stop("cancelled")
-        report = replace(report, outcome="cancelled", reason="the editor cancelled the request")
-        raise
-    except Exception:
-        report = replace(report, outcome="failed", reason="the request failed; see the log")
-        raise
-    finally:
-        session.scheduler.release(key, signal)
-        session.metrics.record(replace(report, total_ms=(time.monotonic() - started) * 1000))
 
 
 async def _found(
@@ -93,17 +66,17 @@ async def _found(
     normal = NormalisedText(snapshot.text)
     tree = session.tree_for(snapshot, normal.text, 0, len(normal.text))
     if tree is None:
-        raise _Nothing("quiet", f"no grammar for {snapshot.language_id!r} is installed")
+        raise NoAnswer("quiet", f"no grammar for {snapshot.language_id!r} is installed")
     sites = follow_ups(normal.text, _edits(session, snapshot), tree)
     if not sites:
-        raise _Nothing("quiet", "the last edit implies no other")
+        raise NoAnswer("quiet", "the last edit implies no other")
     cursor = normal.from_original(snapshot.offset_at(position))
     sites.sort(key=lambda site: (site.start < cursor, abs(site.start - cursor)))
     filled = await _filled(session, snapshot, normal.text, sites, signal)
     chosen = _harmless(session, snapshot, normal, tree, filled)
     current = session.documents.get(uri)
     if current is None or not current.same_text_as(snapshot):
-        raise _Nothing("stale", "the document changed meanwhile")
+        raise NoAnswer("stale", "the document changed meanwhile")
     edits_on_wire = tuple(
         Proposal(
             snapshot.range_at(normal.to_original(site.start), normal.to_original(site.end)),
@@ -116,23 +89,23 @@ async def _found(
 
 
 def _allowed(session: Session, uri: str, version: int | None) -> DocumentSnapshot:
-    """Check every gate that needs no work; raises _Nothing."""
+    """Check every gate that needs no work; raises NoAnswer."""
     settings = session.settings
     snapshot = session.documents.get(uri)
     if snapshot is None:
-        raise _Nothing("quiet", "the document is not open")
+        raise NoAnswer("quiet", "the document is not open")
     if not settings.next_edit_enabled:
-        raise _Nothing("quiet", "nextEdit.enabled is false")
+        raise NoAnswer("quiet", "nextEdit.enabled is false")
     if snapshot.language_id in settings.completion_disabled_languages:
-        raise _Nothing("quiet", f"completions are off for language {snapshot.language_id!r}")
+        raise NoAnswer("quiet", f"completions are off for language {snapshot.language_id!r}")
     if session.is_excluded(uri):
-        raise _Nothing("quiet", "the file is excluded")
+        raise NoAnswer("quiet", "the file is excluded")
     if version is not None and version != snapshot.version:
-        raise _Nothing("stale", "the request was about another version")
+        raise NoAnswer("stale", "the request was about another version")
     if uri not in session.history:
-        raise _Nothing("quiet", "nothing was edited yet")
+        raise NoAnswer("quiet", "nothing was edited yet")
     if len(snapshot.text) > _MAX_CHARACTERS:
-        raise _Nothing("quiet", f"the document has more than {_MAX_CHARACTERS} characters")
+        raise NoAnswer("quiet", f"the document has more than {_MAX_CHARACTERS} characters")
     return snapshot
 
 
@@ -157,7 +130,7 @@ async def _filled(
         return complete
     engine = session.engine
     if engine.state != "ready":
-        raise _Nothing("quiet", f"the model is not ready: {engine.message}")
+        raise NoAnswer("quiet", f"the model is not ready: {engine.message}")
     requests = [_request(session, snapshot, text, site) for site in holes]
 
     def work(stop: StopSignal) -> list[CompletionResult]:
@@ -172,7 +145,7 @@ async def _filled(
     try:
         finished = await session.scheduler.run(signal, work)
     except Cancelled:
-        raise _Nothing("cancelled", "stopped before there was anything to show") from None
+        raise NoAnswer("cancelled", "stopped before there was anything to show") from None
     minimum = session.settings.completion_min_confidence
     for site, result in zip(holes, finished.value, strict=False):
         written = result.text.strip()
@@ -203,18 +176,18 @@ def _request(session: Session, snapshot: DocumentSnapshot, text: str, site: Site
 def _harmless(
     session: Session, snapshot: DocumentSnapshot, normal: NormalisedText, tree: SyntaxTree, sites: list[Site]
 ) -> list[Site]:
-    """Sites that add no syntax error, all together not the text of a moment ago; raises _Nothing."""
+    """Sites that add no syntax error, all together not the text of a moment ago; raises NoAnswer."""
     chosen = []
     for site in sites:
         new_text = normal.text[: site.start] + site.new_text + normal.text[site.end :]
         if site.kind == "rename" or not adds_errors(tree, new_text):  # a name for a name cannot break the syntax
             chosen.append(site)
     if not chosen:
-        raise _Nothing("quiet", "no follow-up was sure enough")
+        raise NoAnswer("quiet", "no follow-up was sure enough")
     whole = apply_replacements(
         normal.text,
         [Replacement(one.start, one.end, one.new_text) for one in sorted(chosen, key=lambda one: one.start)],
     )
     if whole in [NormalisedText(text).text for text in session.documents.earlier_texts(snapshot.uri)]:
-        raise _Nothing("quiet", "it would undo your last edit")
+        raise NoAnswer("quiet", "it would undo your last edit")
     return chosen

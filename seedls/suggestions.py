@@ -28,7 +28,7 @@ from seedls.documents import DocumentSnapshot
 from seedls.edit_history import EditHistory
 from seedls.engine import Cancelled, CompletionRequest, CompletionResult, EngineFailed, SamplingParams, StopRules
 from seedls.line_endings import NormalisedText
-from seedls.metrics import RequestReport
+from seedls.open_request import NoAnswer, OpenRequest, open_request
 from seedls.repository_context import with_snippets
 from seedls.scheduler import AHEAD, Finished, JobKey, NotRun, StopSignal
 from seedls.session import Session, ShownCompletion
@@ -40,15 +40,6 @@ _INVOKED_DEADLINE_FACTOR = 3
 _MORE_CANDIDATES_WITHIN_S = 0.6
 """After this time no further candidate is begun: who pressed the key wants to see the first."""
 _CLOSERS_AND_BLANKS = " \t)]}>\"'`,;:"
-
-
-class Quiet(Exception):
-    """Nothing will be shown: outcome and reason as in `seedls.explainLast`."""
-
-    def __init__(self, outcome: str, reason: str) -> None:
-        super().__init__(reason)
-        self.outcome = outcome
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,37 +81,11 @@ class _Scene:
 
 async def suggest(session: Session, ask: Ask) -> Suggestions | None:
     """The texts to show, or None; either way the session's metrics know why."""
-    started = time.monotonic()
-    key = JobKey(ask.uri, "completion")
-    signal = session.scheduler.claim(key, _deadline_ms(session, ask))
-    report = RequestReport(ask.request, "shown", "", 0.0)
     try:
-        scene = _scene(session, ask)
-        suggestions, report = await _answer(session, scene, signal, report)
-        return suggestions
-    except Quiet as quiet:
-        report = replace(report, outcome=quiet.outcome, reason=quiet.reason)
+        with open_request(session, ask.request, JobKey(ask.uri, "completion"), _deadline_ms(session, ask)) as request:
+            return await _answer(session, _scene(session, ask), request)
+    except NoAnswer:
         return None
-    except NotRun as stopped:
-        report = replace(report, outcome=stopped.reason, reason=_STOPPED.get(stopped.reason, stopped.reason))
-        return None
-    except asyncio.CancelledError:
-        signal.stop("cancelled")
-        report = replace(report, outcome="cancelled", reason="the editor cancelled the request")
-        raise
-    except Exception:
-        report = replace(report, outcome="failed", reason="the request failed; see the log")
-        raise
-    finally:
-        session.scheduler.release(key, signal)
-        session.metrics.record(replace(report, total_ms=(time.monotonic() - started) * 1000))
-
-
-_STOPPED = {
-    "superseded": "a newer request for the same document replaced it",
-    "late": "the model was busy until the deadline",
-    "closed": "the server is shutting down",
-}
 
 
 def _deadline_ms(session: Session, ask: Ask) -> float:
@@ -128,21 +93,21 @@ def _deadline_ms(session: Session, ask: Ask) -> float:
 
 
 def _scene(session: Session, ask: Ask) -> _Scene:
-    """Check every gate that needs no model; raises Quiet."""
+    """Check every gate that needs no model; raises NoAnswer."""
     settings = session.settings
     snapshot = session.documents.get(ask.uri)
     if snapshot is None:
-        raise Quiet("quiet", "the document is not open")
+        raise NoAnswer("quiet", "the document is not open")
     if not settings.completion_enabled:
-        raise Quiet("quiet", "completion.enabled is false")
+        raise NoAnswer("quiet", "completion.enabled is false")
     if settings.completion_mode == "subtle" and not ask.is_invoked:
-        raise Quiet("quiet", "completion.mode is subtle and nobody asked")
+        raise NoAnswer("quiet", "completion.mode is subtle and nobody asked")
     if snapshot.language_id in settings.completion_disabled_languages:
-        raise Quiet("quiet", f"completions are off for language {snapshot.language_id!r}")
+        raise NoAnswer("quiet", f"completions are off for language {snapshot.language_id!r}")
     if session.is_excluded(ask.uri):
-        raise Quiet("quiet", "the file is excluded")
+        raise NoAnswer("quiet", "the file is excluded")
     if session.engine.state != "ready":
-        raise Quiet("quiet", f"the model is not ready: {session.engine.message}")
+        raise NoAnswer("quiet", f"the model is not ready: {session.engine.message}")
     return _with_texts(session, ask, snapshot)
 
 
@@ -150,7 +115,7 @@ def _with_texts(session: Session, ask: Ask, snapshot: DocumentSnapshot) -> _Scen
     """Split the text at the cursor, or around the selected menu entry."""
     normal = NormalisedText(snapshot.text)
     if "\0" in normal.text:
-        raise Quiet("quiet", "the file is binary")
+        raise NoAnswer("quiet", "the file is binary")
     start = end = normal.from_original(snapshot.offset_at(ask.position))
     lead = ""
     if ask.selected is not None:
@@ -164,9 +129,9 @@ def _with_texts(session: Session, ask: Ask, snapshot: DocumentSnapshot) -> _Scen
     tree = session.tree_for(snapshot, normal.text, start, end)
     if tree is not None and not ask.is_invoked:
         if not session.settings.completion_in_comments and tree.is_in_comment(start):
-            raise Quiet("quiet", "the cursor is in a comment")
+            raise NoAnswer("quiet", "the cursor is in a comment")
         if not session.settings.completion_in_strings and tree.is_in_string(start):
-            raise Quiet("quiet", "the cursor is in a string")
+            raise NoAnswer("quiet", "the cursor is in a string")
     if ask.selected is None:
         cursor = snapshot.clamped(ask.position)
         span = types.Range(cursor, cursor)
@@ -175,37 +140,33 @@ def _with_texts(session: Session, ask: Ask, snapshot: DocumentSnapshot) -> _Scen
     return _Scene(ask, snapshot, normal, place, tree, lead, span)
 
 
-async def _answer(
-    session: Session, scene: _Scene, signal: StopSignal, report: RequestReport
-) -> tuple[Suggestions, RequestReport]:
-    """From the cache of what is being typed into, else from the model; raises Quiet.
-
-    Who asks has seen what is remembered, and wants more of it or others: that goes to the model, with it as the draft.
-    """
+async def _answer(session: Session, scene: _Scene, request: OpenRequest) -> Suggestions:
+    """From the cache of what is being typed into, else from the model; raises NoAnswer."""
     remembered = () if scene.ask.is_invoked else (session.shown.get(scene.ask.uri), session.ahead.get(scene.ask.uri))
     for known, reason in zip(remembered, ("continues what was shown", "was computed ahead"), strict=False):
         rest = known.rest_after_typing(scene.place.before, scene.place.after) if known and not scene.lead else None
         if known is not None and rest is not None and rest.strip():
             session.shown[scene.ask.uri] = known
-            return _suggestions(scene, [rest], known.id), replace(report, reason=reason)
-    await _pause_in_typing(session, scene, signal)
-    finished = await _ask_model(session, scene, signal)
-    report = replace(report, queue_ms=finished.queue_ms, run_ms=finished.run_ms)
+            request.because(reason)
+            return _suggestions(scene, [rest], known.id)
+    await _pause_in_typing(session, scene, request.signal)
+    finished = await _ask_model(session, scene, request.signal)
     results = finished.value
-    report = replace(report, tokens=sum(one.tokens for one in results), forwards=sum(one.forwards for one in results))
+    request.ran(finished, sum(one.tokens for one in results), sum(one.forwards for one in results))
     filtered = [_filtered(session, scene, result) for result in results]
     texts = list(dict.fromkeys(one.text for one in filtered if one.text))
     if not texts:
-        raise Quiet("quiet", filtered[0].reason)
+        raise NoAnswer("quiet", filtered[0].reason)
     completion_id = uuid.uuid4().hex
     session.shown[scene.ask.uri] = ShownCompletion(scene.place.before, scene.place.after, texts[0], completion_id)
     current = session.documents.get(scene.ask.uri)
     if current is None or not current.same_text_as(scene.snapshot):
         # Not lost: if the user typed the beginning of it, the next request finds it in `shown`.
-        raise Quiet("stale", "the document changed while the model worked")
+        raise NoAnswer("stale", "the document changed while the model worked")
     if session.settings.completion_look_ahead:
         session.ahead_task = asyncio.ensure_future(_look_ahead(session, scene, texts[0]))
-    return _suggestions(scene, texts, completion_id), replace(report, reason=results[0].finish_reason)
+    request.because(results[0].finish_reason)
+    return _suggestions(scene, texts, completion_id)
 
 
 async def _look_ahead(session: Session, scene: _Scene, text: str) -> None:
@@ -225,7 +186,7 @@ async def _look_ahead(session: Session, scene: _Scene, text: str) -> None:
         if follows:
             ahead = ShownCompletion(place.before, place.after, follows, uuid.uuid4().hex)
             session.ahead[scene.ask.uri] = ahead
-    except (NotRun, Quiet, EngineFailed):
+    except (NotRun, NoAnswer, EngineFailed):
         pass  # whoever asks next finds out
     except Exception as error:
         _log.error("looking ahead failed: %s", type(error).__name__)
@@ -279,7 +240,7 @@ async def _ask_model(session: Session, scene: _Scene, signal: StopSignal) -> Fin
     try:
         return await session.scheduler.run(signal, work)
     except Cancelled:
-        raise Quiet("cancelled", "stopped before there was anything to show") from None
+        raise NoAnswer("cancelled", "stopped before there was anything to show") from None
 
 
 def _within(request: CompletionRequest, deadline_ms: float | None) -> CompletionRequest:

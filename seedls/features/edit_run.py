@@ -17,9 +17,10 @@ from seedls.engine import Cancelled, EngineFailed, RequestError
 from seedls.instructions import INSTRUCTIONS, target_of
 from seedls.line_endings import NormalisedText
 from seedls.model_loading import recover
+from seedls.open_request import NoAnswer
 from seedls.progress import WorkProgress
 from seedls.protocol import CUSTOM_INSTRUCTION, ActionData, EditRunRequest, EditRunStart, EditRunState, to_wire
-from seedls.rewrite import NoEdit, Rewritten, checked_replacements, edit_request, on_newest
+from seedls.rewrite import Rewritten, checked_replacements, edit_request, on_newest
 from seedls.running_edits import RunningEdit
 from seedls.scheduler import JobKey, NotRun
 from seedls.text_edits import to_workspace_edit
@@ -33,7 +34,7 @@ def start(ls: SeedlsServer, params: Any) -> dict[str, Any]:
     """seedls/editRun/start: begin a run; the model does nothing until the first step is asked for."""
     try:
         run = _begin(ls, EditRunStart.from_wire(plain(params)))
-    except (ValueError, NoEdit) as wrong:
+    except (ValueError, NoAnswer) as wrong:
         return to_wire(EditRunState("", "failed", str(wrong)))
     ls.session.edit_runs.add(run)
     progress = WorkProgress(ls, run.title, on_cancel=lambda: _stop(ls, run, "cancelled"))
@@ -82,7 +83,7 @@ def cancel(ls: SeedlsServer, params: Any) -> dict[str, Any]:
 
 
 def _begin(ls: SeedlsServer, asked: EditRunStart) -> RunningEdit:
-    """ValueError or NoEdit say why there is no run."""
+    """ValueError or NoAnswer say why there is no run."""
     session = ls.session
     snapshot = session.documents.get(asked.uri)
     if snapshot is None:
@@ -144,7 +145,7 @@ def _look(ls: SeedlsServer, run: RunningEdit) -> None:
         reason = ""
         try:
             run.shown = checked_replacements(ls.session, run.snapshot, run.normal, run.request, text)
-        except NoEdit as nothing:
+        except NoAnswer as nothing:
             reason = nothing.reason
             if text == run.request.text:
                 run.shown = []
@@ -175,7 +176,7 @@ def _shown(ls: SeedlsServer, run: RunningEdit) -> Rewritten | None:
         return None
     try:
         return on_newest(ls.session, run.snapshot, run.shown)
-    except NoEdit as nothing:
+    except NoAnswer as nothing:
         run.signal.stop("closed")
         _end(ls, run, "stale", nothing.reason)
         return None

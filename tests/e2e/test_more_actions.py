@@ -46,12 +46,19 @@ async def test_tests_are_written_into_a_new_file(tmp_path: Path) -> None:
         assert [one.new_text for one in edit.edits] == [  # type: ignore[union-attr]
             "from shop.sums import add\n\n\ndef test_add():\n    assert add(1, 2) == 3\n"
         ]
+        explained = await editor.explain()
+        assert (explained["request"], explained["outcome"], explained["reason"]) == (
+            "codeAction/resolve",
+            "shown",
+            "tests",
+        )
         (call,) = editor.calls("complete")
         assert call["prefix"].startswith("# src/shop/sums.py\n# def add(a, b):\n#     total = a\n")
         editor.plan(Script(completions=(PlannedCompletion("():\n    add(1, 2)\n"),)))
         resolved = await editor.client.code_action_resolve_async(action)
         assert resolved.edit is None
         assert editor.messages[-1].endswith("the model wrote no test that checks something")
+        assert (await editor.explain())["outcome"] == "quiet"
 
 
 async def test_clients_that_cannot_create_files_are_not_offered_new_ones(editor: Editor) -> None:

@@ -10,8 +10,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from lsprotocol import types
 
+from seedls.open_request import NoAnswer
 from seedls.protocol import ActionData
-from seedls.rewrite import NoEdit, Rewritten, rewrite
+from seedls.rewrite import Rewritten, rewrite
 from seedls.session import Session
 from seedls.syntax import parse
 from seedls.text_edits import apply_replacements
@@ -48,7 +49,7 @@ def test_nothing_outside_the_range_changes_and_no_error_is_added(
     whole = "".join(part.replace("\r\n", "\n").replace("\r", "\n") for part in as_read)
     try:
         done = _rewrite(text, start, end, PlannedEdit(whole_text=whole))
-    except NoEdit as nothing:
+    except NoAnswer as nothing:
         assert nothing.reason
         return
     new = apply_replacements(text, done.replacements)
@@ -68,7 +69,7 @@ def test_nothing_outside_the_range_changes_and_no_error_is_added(
 def test_any_range_is_answered_or_refused(text: str, start: int, end: int) -> None:
     try:
         done = _rewrite(text, start, end, PlannedEdit("a", "b"), language="")
-    except NoEdit as nothing:
+    except NoAnswer as nothing:
         assert nothing.reason
         return
     assert apply_replacements(text, done.replacements) != text
@@ -87,7 +88,7 @@ def test_any_range_is_answered_or_refused(text: str, start: int, end: int) -> No
 )
 def test_what_cannot_be_asked(data: dict[str, Any], reason: str) -> None:
     fields = {"start": 0, "end": 5, **data}
-    with pytest.raises(NoEdit) as refused:
+    with pytest.raises(NoAnswer) as refused:
         _rewrite("x = 1\n", fields.pop("start"), fields.pop("end"), PlannedEdit("1", "2"), **fields)
     assert refused.value.reason == reason
 
@@ -126,7 +127,7 @@ CODE = '"""🎉"""\r\ndef first(items):\r\n\treturn items[0]\r\n'
 )
 def test_what_is_not_good_enough_to_offer(instruction: str, old: str, new: str, reason: str) -> None:
     start = CODE.index("def")
-    with pytest.raises(NoEdit, match=reason):
+    with pytest.raises(NoAnswer, match=reason):
         _rewrite(CODE, start, len(CODE), PlannedEdit(old, new), instruction=instruction)
 
 
