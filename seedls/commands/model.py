@@ -24,11 +24,17 @@ def register(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = family.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add_command(
-        actions, "list", "list the models this version knows", "seedls model list --json", run_list
-    ).add_argument("--json", action="store_true", help="print a JSON array")
+    for add in (_add_list, _add_install, _add_info, _add_verify, _add_import, _add_pull, _add_quantize):
+        add(actions)
 
-    install = add_command(
+
+def _add_list(actions: Commands) -> None:
+    parser = add_command(actions, "list", "list the models this version knows", "seedls model list --json", run_list)
+    parser.add_argument("--json", action="store_true", help="print a JSON array")
+
+
+def _add_install(actions: Commands) -> None:
+    parser = add_command(
         actions,
         "install",
         "bring a model's weights to this machine and convert them once",
@@ -39,22 +45,28 @@ def register(commands: Commands) -> None:
             "against the manifest. A run that was stopped resumes; an installed model needs no network.",
         ),
     )
-    install.add_argument("name", nargs="?", default=DEFAULT_MODEL, metavar="NAME", help="default: %(default)s")
+    _add_name(parser)
 
-    info = add_command(actions, "info", "describe one model", "seedls model info coder-0.5b --json", run_info)
-    info.add_argument("name", nargs="?", default=DEFAULT_MODEL, metavar="NAME", help="default: %(default)s")
-    info.add_argument("--json", action="store_true", help="print one JSON object")
 
-    verify = add_command(
+def _add_info(actions: Commands) -> None:
+    parser = add_command(actions, "info", "describe one model", "seedls model info coder-0.5b --json", run_info)
+    _add_name(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_verify(actions: Commands) -> None:
+    parser = add_command(
         actions,
         "verify",
         "read an installed model again and compare every digest",
         "seedls model verify coder-0.5b",
         run_verify,
     )
-    verify.add_argument("name", nargs="?", default=DEFAULT_MODEL, metavar="NAME", help="default: %(default)s")
+    _add_name(parser)
 
-    import_ = add_command(
+
+def _add_import(actions: Commands) -> None:
+    parser = add_command(
         actions,
         "import",
         "make a GGUF file or a folder of safetensors an installed model",
@@ -64,11 +76,13 @@ def register(commands: Commands) -> None:
         run_import,
         ("Published Python files are neither copied nor run; pickles are refused.",),
     )
-    import_.add_argument("path", type=Path, metavar="PATH", help="a .gguf file or a Hugging Face style folder")
-    import_.add_argument("--name", required=True, metavar="NAME", help="what to call it here")
-    _add_family_options(import_)
+    parser.add_argument("path", type=Path, metavar="PATH", help="a .gguf file or a Hugging Face style folder")
+    parser.add_argument("--name", required=True, metavar="NAME", help="what to call it here")
+    _add_family_options(parser)
 
-    pull = add_command(
+
+def _add_pull(actions: Commands) -> None:
+    parser = add_command(
         actions,
         "pull",
         "download a diffusion model from the Hugging Face hub and install it",
@@ -81,11 +95,13 @@ def register(commands: Commands) -> None:
             "docs/models.md lists the families.",
         ),
     )
-    pull.add_argument("repository", metavar="OWNER/NAME[@REVISION]", help="a repository of the hub")
-    pull.add_argument("--name", metavar="NAME", help="what to call it here (default: the repository's name)")
-    _add_family_options(pull)
+    parser.add_argument("repository", metavar="OWNER/NAME[@REVISION]", help="a repository of the hub")
+    parser.add_argument("--name", metavar="NAME", help="what to call it here (default: the repository's name)")
+    _add_family_options(parser)
 
-    quantize = add_command(
+
+def _add_quantize(actions: Commands) -> None:
+    parser = add_command(
         actions,
         "quantize",
         "make a copy of a model in 8 or 4 bits",
@@ -93,10 +109,14 @@ def register(commands: Commands) -> None:
         run_quantize,
         ("4 bits are calibrated: each group's scale is the one that the model's activations on code like best.",),
     )
-    quantize.add_argument("model", metavar="MODEL", help="an installed model of the family table, or a folder")
-    quantize.add_argument("--name", required=True, metavar="NAME", help="what to call the copy")
-    quantize.add_argument("--bits", type=int, choices=(4, 8), default=4, help="default: %(default)s")
-    quantize.add_argument("--no-calibration", action="store_true", help="choose scales from the weights alone")
+    parser.add_argument("model", metavar="MODEL", help="an installed model of the family table, or a folder")
+    parser.add_argument("--name", required=True, metavar="NAME", help="what to call the copy")
+    parser.add_argument("--bits", type=int, choices=(4, 8), default=4, help="default: %(default)s")
+    parser.add_argument("--no-calibration", action="store_true", help="choose scales from the weights alone")
+
+
+def _add_name(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", default=DEFAULT_MODEL, metavar="NAME", help="default: %(default)s")
 
 
 def _add_family_options(parser: argparse.ArgumentParser) -> None:
