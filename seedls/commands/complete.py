@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -25,6 +26,9 @@ from seedls.engine import runtime_api
 from seedls.settings import Settings
 from seedls.syntax import parse
 
+_DEADLINE_MS = 2 * Settings().completion_deadline_ms
+"""Twice the editor's while typing: who runs a command waits a little longer, but not for the widest window."""
+
 
 def register(commands: Commands) -> None:
     """Add the parser."""
@@ -40,6 +44,15 @@ def register(commands: Commands) -> None:
     parser.add_argument("--line", type=natural_int, required=True, metavar="L", help="0-based")
     parser.add_argument("--column", type=natural_int, required=True, metavar="C", help="0-based, in characters")
     parser.add_argument("--max-lines", type=positive_int, metavar="N", help="stop after N lines (1: single-line)")
+    parser.add_argument(
+        "--deadline",
+        type=natural_int,
+        default=_DEADLINE_MS,
+        metavar="MS",
+        help="milliseconds for reading around the place and writing, once the model is loaded; what is ready then is "
+        "printed. 0: none, and the widest window is read, which takes a CPU many seconds in a long file "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object: text, finish_reason, tokens, ...")
     add_decoding_options(parser, max_tokens=64)
     add_runtime_options(parser)
@@ -59,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         path=path_for_model(args.file),
         language=language,
         stop=api.StopRules(max_lines=args.max_lines),
-        params=sampling_params(api, args),
+        params=dataclasses.replace(sampling_params(api, args), deadline_ms=args.deadline or None),
     )
     with loaded_runtime(api, args) as runtime:
         result = runtime.complete(request)

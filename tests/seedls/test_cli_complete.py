@@ -13,6 +13,7 @@ from model_runtime import CompletionRequest
 from seedls.cli import main
 from seedls.commands.failure import CommandFailed
 from seedls.commands.source_file import offset_at, range_at, read_source
+from seedls.settings import Settings
 from tests.seedls.scripted_runtime import Script, script
 
 __all__ = ["script"]
@@ -87,6 +88,18 @@ def test_a_long_file_is_shown_in_part(script: Script, tmp_path: Path) -> None:
     assert request.prefix.endswith("value_29998 = 29998\nvalue")
     assert request.suffix.startswith("_29999 = 29999\nvalue_30000 = 30000\n")
     assert len(request.prefix) + len(request.suffix) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("flags", "deadline_ms"),
+    [([], 2 * Settings().completion_deadline_ms), (["--deadline", "700"], 700), (["--deadline", "0"], None)],
+)
+def test_the_time_is_limited_unless_it_is_said_otherwise(
+    flags: list[str], deadline_ms: float | None, script: Script, tmp_path: Path
+) -> None:
+    """Without a deadline the widest window is read: seconds on a CPU."""
+    assert main(["complete", str(write(tmp_path, b"x = ")), "--line", "0", "--column", "4", *flags]) == 0
+    assert script.requests[0].params.deadline_ms == deadline_ms
 
 
 def test_json_says_what_it_cost(script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
