@@ -54,20 +54,19 @@ class FamilyRuntime(Runtime):
     def __init__(self, model: FamilyModel, info: ModelInfo) -> None:
         self.info = info
         self._family_model = model
+        self._is_shift_checked = False
 
     def warm_up(self) -> None:
         """One small completion, so that the first real one does not pay for lazy set-up.
 
         CheckpointMismatch if the network turns out to have another logit shift than its family.
         """
-        model = self._family_model
-        with _CleanCache(model):
-            check_shift(model.network, model.cache, model.config, model.tokenizer, model.mask_token_id)
         self.complete(CompletionRequest("def add(a, b):\n    return ", "\n", params=SamplingParams(max_tokens=2)))
 
     def complete(self, request: CompletionRequest, should_stop: ShouldStop = never_stop) -> CompletionResult:
         """Fill the hole between prefix and suffix; Cancelled if stopped while reading the prompt."""
         with _CleanCache(self._family_model):
+            self._check_shift()
             return complete_with_family(self._family_model, request, should_stop)
 
     def candidates(
@@ -85,11 +84,13 @@ class FamilyRuntime(Runtime):
     def generate(self, request: GenerateRequest, should_stop: ShouldStop = never_stop) -> GenerateResult:
         """Continue a prompt, or answer it through the family's chat layout."""
         with _CleanCache(self._family_model):
+            self._check_shift()
             return generate_with_family(self._family_model, request, should_stop)
 
     def edit(self, request: EditRequest, should_stop: ShouldStop = never_stop) -> Iterator[EditStep]:
         """Rewrite a range; yields a valid whole text after every step, the last one final."""
         with _CleanCache(self._family_model):
+            self._check_shift()
             yield from edit_with_family(self._family_model, request, should_stop)
 
     def repair(self, request: RepairRequest, should_stop: ShouldStop = never_stop) -> Iterator[EditStep]:
@@ -113,6 +114,13 @@ class FamilyRuntime(Runtime):
         del self._family_model
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _check_shift(self) -> None:
+        """Before the first token is written, warmed up or not: a wrong shift writes plausible nonsense."""
+        if not self._is_shift_checked:
+            model = self._family_model
+            check_shift(model.network, model.cache, model.config, model.tokenizer, model.mask_token_id)
+            self._is_shift_checked = True
 
     def _time_rows(self, num_rows: int, context: int, repeats: int) -> float:
         model = self._family_model

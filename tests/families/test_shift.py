@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from model_runtime.api import CompletionRequest, EditRequest, GenerateRequest, SamplingParams
 from model_runtime.cache.canvas_cache import CanvasCache
 from model_runtime.config import RuntimeConfig
 from model_runtime.diffusion.shift_probe import SAMPLE, check_shift
@@ -56,3 +58,28 @@ def test_random_weights_say_nothing(name: str, tmp_path: Path) -> None:
         model=str(write_published(name, tmp_path)), device="cpu", precision="float32", cache_tokens=512
     )
     Runtime.load(config).warm_up()
+
+
+@pytest.mark.parametrize("call", ["complete", "generate", "edit", "warm_up"])
+def test_no_call_writes_before_the_shift_is_checked(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = RuntimeConfig(model=str(write_published("llada", tmp_path)), device="cpu", cache_tokens=512)
+    runtime, checks = Runtime.load(config), list[bool]()
+    calls: dict[str, Callable[[], object]] = {
+        "complete": lambda: runtime.complete(CompletionRequest("x = ", "\n", params=SamplingParams(max_tokens=2))),
+        "generate": lambda: runtime.generate(GenerateRequest("x = ", params=SamplingParams(max_tokens=2))),
+        "edit": lambda: list(runtime.edit(EditRequest("x = 1\n", "rename x", params=SamplingParams(max_tokens=2)))),
+        "warm_up": runtime.warm_up,
+    }
+
+    def refuse(*_: object) -> None:
+        checks.append(False)
+        raise CheckpointMismatch("another shift")
+
+    monkeypatch.setattr("model_runtime.family_runtime.check_shift", refuse)
+    for _ in range(2):
+        with pytest.raises(CheckpointMismatch, match="another shift"):
+            calls[call]()
+    monkeypatch.setattr("model_runtime.family_runtime.check_shift", lambda *_: checks.append(True))
+    calls[call]()
+    calls["generate"]()
+    assert checks == [False, False, True], "once is enough"
