@@ -134,6 +134,8 @@ class Workspace:
                 "watchfiles is not installed: files changed by other programs are seen when they are saved here"
             )
             return False
+        # It notes every change it sees: in a log that lies in the folder, that would be the next change.
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)
         self.is_watching = True
         is_first = True
         # Folder by folder: a recursive watch would also cover what is ignored, such as node_modules.

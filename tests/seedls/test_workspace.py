@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import logging
 import sys
 import threading
 import time
@@ -109,6 +110,31 @@ def test_without_indexing_settings_files_are_watched_and_no_other_is_read(
     make(tmp_path, {"pyproject.toml": "[tool.seedls]\n"})
     assert settings_changed.wait(10)
     assert (workspace.num_read, workspace.index.paths()) == (0, set())
+
+
+def test_a_log_in_the_folder_does_not_feed_itself(tmp_path: Path, workspaces: list[Workspace]) -> None:
+    """The watching library reports each change it sees to the log, which would be the next change."""
+    make(tmp_path, {"a.py": "x = 1\n"})
+    handler = logging.FileHandler(tmp_path / "server.log", encoding="utf-8")
+    root, level = logging.getLogger(), logging.getLogger().level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)  # as `seedls serve --log` does
+    try:
+        workspace = _started(tmp_path, workspaces)
+        _until(lambda: workspace.is_watching)
+        time.sleep(0.3)
+        logging.getLogger("seedls").info("a line")
+        (tmp_path / "b.py").write_text("x = 1\n")
+        _until(lambda: "b.py" in workspace.index.paths())
+        time.sleep(1.5)
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()
+    lines = (tmp_path / "server.log").read_text(encoding="utf-8").splitlines()
+    assert "a line" in lines
+    assert not [line for line in lines if "detected" in line]
+    assert len(lines) <= 3
 
 
 def test_without_folders_there_is_no_thread(tmp_path: Path) -> None:
