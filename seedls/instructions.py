@@ -37,7 +37,7 @@ SIMPLIFY = Instruction("simplify", "Simplify", "Simplify this code without chang
 COMPLETE = Instruction(
     "complete",
     "Complete this block",
-    "Write the body that is missing in this code. Keep its signature and its docstring as they are.",
+    "Implement the body that is missing in this code. Keep its signature and its docstring as they are.",
 )
 HANDLE_ERRORS = Instruction(
     "handleErrors",

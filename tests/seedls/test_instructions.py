@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from seedls.edit_checks import scope_of
 from seedls.instructions import INSTRUCTIONS, extraction_of, refactorings_for, target_of
 from seedls.syntax import parse
 
@@ -93,3 +94,9 @@ def test_without_a_selection_the_function_around_the_caret_is_meant() -> None:
 def test_ids_are_unique_and_prompts_say_something() -> None:
     assert len(INSTRUCTIONS) == 12
     assert all(one.id == key and len(one.prompt) > 20 for key, one in INSTRUCTIONS.items())
+
+
+def test_only_what_speaks_of_comments_or_hints_alone_is_held_to_them() -> None:
+    narrow = {"typeHints": "annotations", "docstring": "comments", "explain": "comments"}
+    scopes = {name: scope_of(instruction.prompt) for name, instruction in INSTRUCTIONS.items()}
+    assert scopes == {name: narrow.get(name, "all") for name in INSTRUCTIONS}
