@@ -24,8 +24,8 @@ _LOOK_EVERY_S = 2.0
 async def load_model(ls: SeedlsServer) -> bool:
     """Close the old engine, load a new one on the worker thread; the user hears of a failure. True when ready."""
     session = ls.session
-    old, session.engine = session.engine, session.engine_factory(session.settings)
-    engine = session.engine
+    session.retired.append(session.engine)
+    engine = session.engine = session.engine_factory(session.settings)
     loop = asyncio.get_running_loop()
     progress = WorkProgress(ls, "Loading model")
 
@@ -33,7 +33,8 @@ async def load_model(ls: SeedlsServer) -> bool:
         loop.call_soon_threadsafe(progress.report, message, fraction)
 
     def work(_: StopSignal) -> None:
-        old.close()
+        while session.retired:  # also those of loads that were superseded before they began
+            session.retired.pop().close()
         engine.load(report)
 
     tell_state(ls, "loading", f"loading model {session.settings.model!r}")

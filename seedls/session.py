@@ -129,6 +129,8 @@ class Session:
         self.metrics = Metrics()
         self.engine_factory = engine_factory
         self.engine: Engine = engine_factory(self.settings)
+        self.retired: list[Engine] = []
+        """Engines to close before the next one is loaded: they hold the memory that it needs."""
         self.roots: list[str] = []
         """Paths of the workspace folders, forward slashes, no trailing one."""
         self.shown: dict[str, ShownCompletion] = {}

@@ -163,6 +163,25 @@ async def test_settings_change_while_running(tmp_path: Path) -> None:
         await editor.wait_for_state("ready")
 
 
+async def test_another_model_is_loaded_under_load(tmp_path: Path) -> None:
+    """Completions keep coming while the model is exchanged: all are answered, the last model is there, no other is."""
+    slow = Script(completions=(PlannedCompletion("return a + b", delay_s=0.3),))
+    async with running_server(tmp_path, slow, configuration={}) as editor:
+        uris = [editor.open(f"file:///w/{number}.py", CODE) for number in range(4)]
+        asked = [editor.inline(uri, 1, 4, invoked=True) for uri in uris]
+        for number in range(3):  # the later ones come before the worker has begun with the earlier ones
+            await editor.configure({"model": f"other-{number}"})
+            asked += [editor.inline(uri, 1, 4) for uri in uris]
+        answers = await asyncio.wait_for(asyncio.gather(*asked), 30)
+        assert all(answer is None or answer.items[0].insert_text == "return a + b" for answer in answers)
+        # One at the start, one for each change, each of which leaves an engine behind.
+        await wait_until(lambda: len(editor.calls("close")) == 4)
+        while await editor.state() != "ready":
+            await asyncio.sleep(0.01)
+        assert await editor.inline_texts(uris[0], 1, 4, invoked=True) == ["return a + b"]
+        assert "ERROR" not in editor.log.read_text(encoding="utf-8")
+
+
 async def test_the_process_ends_promptly_while_the_model_works(tmp_path: Path) -> None:
     script = Script(completions=(PlannedCompletion("late", delay_s=30),), edits=(PlannedEdit(delay_s=30),))
     async with running_server(tmp_path, script) as editor:
