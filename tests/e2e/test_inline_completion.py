@@ -118,6 +118,8 @@ async def test_the_selected_menu_entry_is_extended(editor: Editor) -> None:
     answer = await editor.inline(uri, 1, 6, selected_completion_info=selected)
     (item,) = answer.items
     assert (item.insert_text, item.range) == ("print(a, b)", typed)
+    assert item.filter_text is None  # clients then filter by the text itself, which begins with what the range holds
+    assert item.insert_text.startswith("pr")
 
 
 async def test_a_visual_selection_sent_as_menu_entry_is_ignored(tmp_path: Path) -> None:

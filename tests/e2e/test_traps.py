@@ -38,6 +38,21 @@ TRAPS = {
         "seedls/test_suggestions.py",
         "test_a_keystroke_in_a_file_of_10_000_lines_parses_a_part_of_it",
     ),
+    "a message is read in three changes of thread": (
+        "seedls/test_message_reader.py",
+        "test_messages_are_read_ahead_on_one_thread_and_no_further_than_agreed",
+    ),
+    "builtins of the library cannot be replaced by a decorator": (
+        "seedls/test_connection.py",
+        "test_changes_of_a_document_that_is_not_open_are_ignored",
+    ),
+    "a log in the workspace is a change that is logged": (
+        "seedls/test_workspace.py",
+        "test_a_log_in_the_folder_does_not_feed_itself",
+    ),
+    "a missing token that the grammar hides is no error node": ("seedls/test_syntax.py", "test_errors"),
+    "accepting a part asks the model again": (INLINE, "test_typing_into_a_suggestion_keeps_it_without_the_model"),
+    "the model is exchanged while it works": (INITIALIZE, "test_another_model_is_loaded_under_load"),
     "messages are logged whole": (INITIALIZE, "test_no_text_of_the_user_reaches_the_log"),
     "characters are not code units": (INLINE, "test_the_cursor_behind_an_emoji_is_found_in_every_encoding"),
     "a second client overwrites the first": ("seedls/test_cli_serve.py", "test_tcp_serves_one_client_and_ends"),
@@ -135,5 +150,5 @@ async def test_ordinary_ends_of_requests_are_no_errors(editor: Editor) -> None:
 
 
 def test_the_list_is_long_enough_to_be_the_list() -> None:
-    assert len(TRAPS) >= 30
+    assert len(TRAPS) >= 36
     assert Path(__file__).name == HERE.rpartition("/")[2]
