@@ -23,10 +23,13 @@ from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
 from seedls import __version__
 from seedls.engine import EngineFactory
 from seedls.message_reader import MessageReader, Receive
+from seedls.protocol import EXPLAIN_LAST, STATUS
 from seedls.session import Session
 
 _log = logging.getLogger("seedls")
 _INVALID_PARAMS = -32602
+_WITHOUT_PARAMS = (STATUS, EXPLAIN_LAST)
+"""Clients may leave `params` out altogether; pygls cannot read a custom request without."""
 
 Params = TypeVar("Params")
 Answer = TypeVar("Answer")
@@ -74,6 +77,8 @@ class SeedlsProtocol(LanguageServerProtocol):
             return data
         if data.get("method") == types.TEXT_DOCUMENT_INLINE_COMPLETION:
             self._map_old_trigger_kind(data)
+        if data.get("method") in _WITHOUT_PARAMS:
+            data.setdefault("params", {})
         try:
             return super().structure_message(data)
         except Exception as error:

@@ -51,6 +51,13 @@ def test_the_server_has_a_handler_for_every_name() -> None:
     assert {name for name in registered.features if name.startswith("seedls/")} <= methods
 
 
+@pytest.mark.parametrize("method", [protocol.STATUS, protocol.EXPLAIN_LAST])
+def test_a_request_may_come_without_params(method: str) -> None:
+    """As vscode-languageclient sends those that have none."""
+    message = create_server().protocol.structure_message({"jsonrpc": "2.0", "id": 1, "method": method})
+    assert message.method == method
+
+
 @pytest.mark.parametrize("path", sorted((VSCODE / "src").glob("*.ts")), ids=lambda path: path.name)
 def test_the_extension_spells_no_name_of_the_protocol_itself(path: Path) -> None:
     if path.name != "protocol.ts":
