@@ -121,7 +121,7 @@ class Workbench:
 
     def log_tail(self) -> str:
         """The extension's own log, for the message of a failed test."""
-        logs = sorted((self.folder / "user").rglob("*seedls*.log"))
+        logs = sorted((self.folder / "user").rglob("seedls.seedls/*.log"))
         return logs[-1].read_text("utf-8", errors="replace")[-2000:] if logs else "no log of the extension"
 
 

@@ -136,6 +136,61 @@ def test_it_forms_step_by_step_in_the_preview(tmp_path: Path) -> None:
     assert file.read_text(encoding="utf-8") == half
 
 
+BROKEN = "def add(a, b:\n    pass\n"
+MENDED = "def add(a, b):\n    return a + b\n"
+REPAIRS = (
+    PlannedEdit("add(a, b:", "add(a, b):", "Repair the syntax errors"),
+    PlannedEdit("pass", "return a + b", "Implement the body"),
+)
+
+
+@pytest.mark.slow
+def test_a_broken_file_is_repaired_its_body_written_and_silence_has_a_reason(tmp_path: Path) -> None:
+    script = Script(completions=(PlannedCompletion("never", confidence=0.01),), edits=REPAIRS)
+    file = _write(tmp_path, BROKEN)
+    with workbench(tmp_path, _fake(tmp_path, script)) as editor:
+        seen = editor.drive(
+            _steps(
+                {"action": "open", "file": "a.py"},
+                {"action": "status", "matches": "seedls: ready"},
+                {"action": "command", "name": "seedls: Repair This File"},
+                {"action": "preview"},
+                "applyPreview",
+                {"action": "untilBuffer", "contains": "def add(a, b):"},
+                {"action": "goTo", "place": "2:5"},
+                {"action": "command", "name": "seedls: Complete This Block"},
+                {"action": "preview"},
+                "applyPreview",
+                {"action": "untilBuffer", "contains": "return a + b"},
+                "save",
+                {"action": "goTo", "place": "3:1"},
+                TRIGGER,
+                {"action": "status", "matches": "seedls: quiet"},
+            )
+        )
+    assert [len(rows) for rows in seen["preview"]] == [1, 1]
+    assert "last completion: quiet" in seen["status"][-1]
+    assert file.read_text(encoding="utf-8") == MENDED
+
+
+@pytest.mark.slow
+def test_without_the_preview_every_rewrite_is_applied_at_once(tmp_path: Path) -> None:
+    file = _write(tmp_path, BROKEN)
+    with workbench(tmp_path, _fake(tmp_path, Script(edits=REPAIRS)), **{"seedls.edit.confirm": False}) as editor:
+        editor.drive(
+            _steps(
+                {"action": "open", "file": "a.py"},
+                {"action": "status", "matches": "seedls: ready"},
+                {"action": "command", "name": "seedls: Repair This File"},
+                {"action": "untilBuffer", "contains": "def add(a, b):"},
+                {"action": "refactor", "from": 1, "to": 2, "instruction": "Implement the body"},
+                {"action": "untilBuffer", "contains": "return a + b"},
+                "save",
+            )
+        )
+    assert file.read_text(encoding="utf-8") == MENDED
+
+
 @pytest.mark.slow
 def test_the_server_is_installed_on_request(tmp_path: Path) -> None:
     """Into an environment of its own; a small package stands in for the server, everything else is real."""
