@@ -6,6 +6,8 @@ The page itself is the script: commands, configuration and keys are read from it
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,9 +27,11 @@ PREVIEWED = {"action": "preview", "shown": "preview"}
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> CleanMachine:
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CleanMachine]:
     """Nothing of seedls on it yet."""
-    return clean_machine(tmp_path_factory.mktemp("clean"))
+    machine = clean_machine(tmp_path_factory.mktemp("clean"))
+    yield machine
+    shutil.rmtree(machine.home / ".cache" / "seedls" / "packed", ignore_errors=True)  # half a gigabyte
 
 
 @pytest.fixture(scope="module")
