@@ -7,6 +7,7 @@ the device's latency curve and by how often that source was right.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from model_runtime.diffusion.blocks import AdaptiveBlock
 from model_runtime.diffusion.denoise import StepResult
 from model_runtime.diffusion.drafts import source_of
 from model_runtime.diffusion.revision import Revision
-from model_runtime.diffusion.schedule import Acceptance, choose_block, num_worth_checking
+from model_runtime.diffusion.schedule import Acceptance, choose_block, choose_masks, num_worth_checking
 from model_runtime.diffusion.task import Model, Task
 
 DEFAULT_BLOCK = 48
@@ -63,14 +64,16 @@ class Planner:
         guesses, source = self._guesses(min(self._limit, room))
         probs = self._refined_probs if source == "denoiser" else None
         canvas = guesses[: self._size(source, len(guesses), probs)]
-        # A mask behind a guess that will not be looked at is wasted; it needs a row of its own.
-        return Plan(canvas, max(0, min(self._num_masks(), room - len(canvas))), source)
+        num_masks = self._num_masks(canvas, source, probs, has_more=len(canvas) < len(guesses))
+        return Plan(canvas, max(0, min(num_masks, room - len(canvas))), source)
 
     def learn(self, plan: Plan, step: StepResult, num_written: int) -> None:
         """`num_written` tokens stand before the step's own."""
         num_drafted = len(plan.canvas)
         self._luck.record(num_drafted, step.num_accepted)
-        self._acceptance.record(plan.source, num_drafted, step.num_accepted)
+        # Drafts that were not worth checking count as well: their masked rows were paid for.
+        num_offered = max(num_drafted, len(self._refined)) if plan.source == "denoiser" else num_drafted
+        self._acceptance.record(plan.source, num_offered, step.num_accepted)
         self._refined, self._refined_probs = step.canvas, step.canvas_probs
         self._refined_source = "denoiser" if step.num_accepted == num_drafted else "jacobi"
         if self._task.params.policy == "fast" and step.num_accepted < num_drafted:
@@ -100,20 +103,27 @@ class Planner:
         if not self._model.switches.schedule:
             return min(self._luck.size, num_guesses)
         pace = self._model.pace
-        probability = self._acceptance.probability(source)
-        rows_a_draft = 1 if self._model.mask_token_id is None else 2
-        size = choose_block(pace, probability, num_guesses, self._ms_left(), rows_a_draft)
-        return size if probabilities is None else min(size, num_worth_checking(pace, probabilities))
+        if probabilities is not None:
+            return num_worth_checking(pace, probabilities, self._ms_left())
+        return choose_block(pace, self._acceptance.probability(source), num_guesses, self._ms_left())
 
-    def _num_masks(self) -> int:
+    def _num_masks(
+        self, canvas: Sequence[int], source: str, probabilities: Sequence[float] | None, *, has_more: bool
+    ) -> int:
         if self._model.mask_token_id is None:
             return 0
         if self._task.params.block_size is not None:
             return self._limit
         if not self._model.switches.schedule:
             return self._luck.size
-        probability = self._acceptance.probability("denoiser")
-        return choose_block(self._model.pace, probability, self._limit, self._ms_left(), rows_a_draft=2)
+        if has_more and source != "denoiser":
+            return 0  # where these guesses came from there are more: nothing needs drafting
+        if probabilities is None:
+            chance = self._acceptance.probability(source) ** len(canvas)
+        else:
+            chance = math.prod(probabilities[: len(canvas)])
+        drafted = self._acceptance.probability("denoiser")
+        return choose_masks(self._model.pace, drafted, chance, len(canvas), self._limit, self._ms_left())
 
     def _ms_left(self) -> float | None:
         left = self._task.ms_left()

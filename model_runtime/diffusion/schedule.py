@@ -158,32 +158,55 @@ def expected_tokens(probability: float, num_drafts: int) -> float:
     return (1.0 - probability ** (num_drafts + 1)) / (1.0 - probability)
 
 
-def choose_block(
-    pace: Pace, probability: float, limit: int, ms_left: float | None = None, rows_a_draft: int = 1
-) -> int:
+def choose_block(pace: Pace, probability: float, limit: int, ms_left: float | None = None) -> int:
     """Positions to draft, 0 to `limit`, for the most expected tokens a millisecond.
 
-    `rows_a_draft` is 2 where every draft position also brings a masked row. With `ms_left` only what fits, if anything
-    does.
+    With `ms_left` only what fits, if anything does.
     """
-    sizes = [size for size in _SIZES if size < limit] + [limit]
+    sizes = _sizes_to(limit)
     if ms_left is not None:
-        sizes = [size for size in sizes if pace.ms(1 + size * rows_a_draft) <= ms_left] or [0]
-    return max(sizes, key=lambda size: expected_tokens(probability, size) / pace.ms(1 + size * rows_a_draft))
+        sizes = [size for size in sizes if pace.ms(1 + size) <= ms_left] or [0]
+    return max(sizes, key=lambda size: expected_tokens(probability, size) / pace.ms(1 + size))
 
 
-def num_worth_checking(pace: Pace, probabilities: Sequence[float]) -> int:
+def choose_masks(
+    pace: Pace, probability: float, chance: float, num_drafts: int, limit: int, ms_left: float | None = None
+) -> int:
+    """Masked rows, 0 to `limit`, to put behind `num_drafts` guesses that all hold with probability `chance`.
+
+    They pay in the next step, and only if those guesses hold: `probability` of each draft against a row in this step
+    and, then, a row in the next one, at the price that a token has without them. With `ms_left` only what fits.
+    """
+    ms_a_token = pace.ms(1)
+    now = pace.ms(1 + num_drafts)
+
+    def gain(size: int) -> float:
+        cost = pace.ms(1 + num_drafts + size) - now + chance * (pace.ms(1 + size) - pace.ms(1))
+        return chance * (expected_tokens(probability, size) - 1.0) - cost / ms_a_token
+
+    sizes = [size for size in _sizes_to(limit) if ms_left is None or pace.ms(1 + num_drafts + size) <= ms_left]
+    return max(sizes, key=gain, default=0)
+
+
+def _sizes_to(limit: int) -> list[int]:
+    return [size for size in _SIZES if size < limit] + [limit]
+
+
+def num_worth_checking(pace: Pace, probabilities: Sequence[float], ms_left: float | None = None) -> int:
     """How much of a draft with known probabilities to put on the canvas.
 
     A position counts only if all before it are right, so its worth is the product of the chain that leads to it: what
-    stands behind an uncertain position waits until that one is committed.
+    stands behind an uncertain position waits until that one is committed. With `ms_left` only what fits.
     """
     best, best_rate = 0, 1.0 / pace.ms(1)
     chain, tokens = 1.0, 1.0
     for i, probability in enumerate(probabilities):
         chain *= probability
         tokens += chain
-        rate = tokens / pace.ms(2 + i)
+        ms = pace.ms(2 + i)
+        if ms_left is not None and ms > ms_left:
+            break
+        rate = tokens / ms
         if rate > best_rate:
             best, best_rate = i + 1, rate
     return best

@@ -13,6 +13,7 @@ from model_runtime.diffusion.schedule import (
     LatencyCurve,
     Pace,
     choose_block,
+    choose_masks,
     expected_tokens,
     num_worth_checking,
 )
@@ -51,17 +52,30 @@ def test_free_rows_are_all_taken_and_dear_ones_are_not() -> None:
     assert choose_block(Pace(CPU), 0.97, 64) > choose_block(Pace(CPU), 0.75, 64)
 
 
-@given(st.floats(0, 1), st.integers(0, 128), st.floats(0, 500), st.sampled_from([FLAT, STEEP, CPU]), st.integers(1, 2))
-def test_a_block_fits_its_limit_and_the_time_left(
-    probability: float, limit: int, ms_left: float, curve: LatencyCurve, rows: int
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 128), st.floats(0, 500), st.sampled_from([FLAT, STEEP, CPU]))
+def test_a_block_and_its_masks_fit_their_limits_and_the_time_left(
+    probability: float, chance: float, limit: int, ms_left: float, curve: LatencyCurve
 ) -> None:
-    size = choose_block(Pace(curve), probability, limit, ms_left, rows)
+    size = choose_block(Pace(curve), probability, limit, ms_left)
     assert 0 <= size <= limit
-    assert size == 0 or curve.ms(1 + size * rows) <= ms_left
+    assert size == 0 or curve.ms(1 + size) <= ms_left
+    masks = choose_masks(Pace(curve), probability, chance, size, limit, ms_left)
+    assert 0 <= masks <= limit
+    assert masks == 0 or curve.ms(1 + size + masks) <= ms_left
+    checked = num_worth_checking(Pace(curve), [probability] * limit, ms_left)
+    assert checked == 0 or curve.ms(1 + checked) <= ms_left
 
 
-def test_masked_rows_make_a_draft_dearer() -> None:
-    assert choose_block(Pace(CPU), 0.9, 64, rows_a_draft=2) < choose_block(Pace(CPU), 0.9, 64)
+def test_masks_are_bought_where_they_pay() -> None:
+    def masks(probability: float, chance: float, curve: LatencyCurve = CPU, num_drafts: int = 0) -> int:
+        return choose_masks(Pace(curve), probability, chance, num_drafts, 32)
+
+    assert masks(0.8, 1.0, FLAT) == 32  # free rows
+    assert masks(0.9, 1.0, STEEP) == 0  # a row as dear as a token
+    assert 1 <= masks(0.6, 1.0) <= 8
+    assert masks(0.02, 1.0) == 0
+    assert masks(0.9, 1.0) > masks(0.6, 1.0) >= masks(0.6, 0.4)
+    assert masks(0.6, 0.0, num_drafts=4) == 0  # behind guesses that will not hold
 
 
 def test_what_stands_behind_an_uncertain_position_waits() -> None:
@@ -110,11 +124,11 @@ def test_a_source_that_was_given_up_gets_another_try() -> None:
     acceptance = Acceptance()
     for _ in range(100):
         acceptance.record("denoiser", 4, 0)
-    assert choose_block(Pace(CPU), acceptance.probability("denoiser"), 32, rows_a_draft=2) == 0
+    assert choose_masks(Pace(CPU), acceptance.probability("denoiser"), 1.0, 0, 32) == 0
     for _ in range(80):
         acceptance.relax()
     assert acceptance.probability("denoiser") == pytest.approx(Acceptance().probability("denoiser"), abs=0.05)
-    assert choose_block(Pace(CPU), acceptance.probability("denoiser"), 32, rows_a_draft=2) > 0
+    assert choose_masks(Pace(CPU), acceptance.probability("denoiser"), 1.0, 0, 32) > 0
 
 
 def test_only_the_first_wrong_draft_was_looked_at() -> None:
