@@ -1,8 +1,8 @@
 """Stage 1, mask: a gated low-rank adapter that fills masked canvas rows, over a frozen base.
 
 Loss: cross-entropy to the true token, plus distillation from the base's own distribution for the same token, which is
-what verification will compare a draft with. On a CPU the adapter sits in the upper layers only and a fixed set of
-sequences repeats, so that the frozen lower layers and the clean rows are computed once (kept_rows.py).
+what verification will compare a draft with. On a CPU the adapter sits in the upper layers only; if a fixed set of
+sequences repeats, the frozen lower layers and the clean rows are computed once (kept_rows.py).
 """
 
 from __future__ import annotations

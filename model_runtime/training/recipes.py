@@ -1,7 +1,7 @@
 """Defaults of the denoiser stages: what two CPU cores can pay in about an hour, and what one GPU should be given.
 
 A recipe fills in the flags that were not given. The CPU's: an adapter in the upper layers only, short contexts, small
-blocks, a fixed set of sequences whose frozen rows are kept on disk, half of them the base's own greedy text.
+blocks, most sequences the base's own greedy text.
 """
 
 from __future__ import annotations
@@ -50,7 +50,11 @@ _GPU: Recipe = {
 # Later stages start from a trained adapter: lower rates, no kept rows (their canvases change with the denoiser), and
 # blocks long enough for an edit within a tenth, or short enough to be denoised many times.
 _STAGES: dict[str, dict[str, Recipe]] = {
-    "mask": {"cpu": {"steps": 2000}, "gpu": {"steps": 3000}},
+    # Many short canvases over each clean sequence: the most asked rows a second (docs/log.md), and no sequence twice.
+    "mask": {
+        "cpu": {"steps": 2000, "learning_rate": 7e-4, "blocks": 64, "block_max": 5, "all_masked": 0.95, "keep": 0},
+        "gpu": {"steps": 3000},
+    },
     "edit": {
         "cpu": {"steps": 400, "learning_rate": 4e-4, "blocks": 6, "block_min": 10, "block_max": 30, "keep": 0},
         "gpu": {"steps": 1200, "learning_rate": 3e-4, "block_min": 10},
