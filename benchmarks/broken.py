@@ -3,8 +3,9 @@
     python -m benchmarks.broken --data EVAL_DATA [--model coder-0.5b] [--limit 20] [--only humaneval,repair]
 
 The broken model is a copy of the installed checkpoint in which the rows of two matrices of one middle layer are in
-another order: what a wrong weight-name map would do. A benchmark catches it when at least half of the healthy score
-is gone. Exit code 1 when one does not. Adapters are left out on both sides (they belong to the unbroken weights).
+another order: what a wrong weight-name map would do. It is asked what the healthy one answers right; a benchmark
+catches it when at least half of that is gone. Exit code 1 when one does not. Adapters are left out on both sides (they
+belong to the unbroken weights).
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import argparse
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from model_runtime import RuntimeConfig
-from model_runtime.evaluation.cases import sample
+from model_runtime.evaluation.cases import Case, sample
 from model_runtime.evaluation.registry import BENCHMARKS, benchmark_named
 from model_runtime.evaluation.results import RunFolder
 from model_runtime.evaluation.runner import run_cases, runnable
@@ -27,6 +28,7 @@ from model_runtime.evaluation.solvers import DecodeOptions, RuntimeSolver
 from model_runtime.install import find_checkpoint
 from model_runtime.runtime import Runtime
 
+ROOT = Path(__file__).resolve().parent.parent
 SHUFFLED = ("self_attn.o_proj.weight", "mlp.down_proj.weight")
 
 
@@ -53,38 +55,54 @@ def write_broken_copy(checkpoint: Path, folder: Path, layer: int | None) -> Path
     return folder
 
 
-def is_caught(healthy: dict[str, Any], broken: dict[str, Any]) -> bool:
-    """At least half of the score is gone."""
-    passed: bool = healthy["passed"] > 0 and broken["passed"] <= healthy["passed"] / 2
-    return passed
+def is_caught(healthy: int, broken: int) -> bool:
+    """At least half of the right answers are gone."""
+    return healthy > 0 and broken <= healthy / 2
 
 
 def main() -> int:
     """Measure and print a table."""
     arguments = _parser().parse_args()
-    names = arguments.only.split(",") if arguments.only else [n for n in BENCHMARKS if n != "corpus"]
-    summaries: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in names}
+    names = arguments.only.split(",") if arguments.only else list(BENCHMARKS)
+    scores: dict[str, tuple[int, int, int]] = {}
     checkpoint = find_checkpoint(arguments.model)
     with tempfile.TemporaryDirectory() as temporary:
-        for form, layer in (("healthy", None), ("broken", arguments.layer)):
-            folder = write_broken_copy(checkpoint, Path(temporary) / form, layer)
-            runtime = Runtime.load(
-                RuntimeConfig(model=str(folder), device="cpu", threads=arguments.threads, use_adapters=False)
-            )
-            solver = RuntimeSolver(runtime, DecodeOptions("lossless"))
-            for name in names:
-                cases = runnable(sample(benchmark_named(name).load(arguments.data), arguments.limit, 0)).cases
-                run = RunFolder(Path(temporary) / f"{form}-{name}")
-                run.begin({}, resume=False)
-                summaries[name][form] = run_cases(cases, solver, run)
-            runtime.close()
-            shutil.rmtree(folder)
-    print("| benchmark | cases | healthy | one layer shuffled | caught |\n|---|---|---|---|---|")
-    for name, forms in summaries.items():
-        healthy, broken = forms["healthy"], forms["broken"]
-        caught = "yes" if is_caught(healthy, broken) else "NO"
-        print(f"| {name} | {healthy['cases']} | {healthy['passed']} | {broken['passed']} | {caught} |")
-    return 0 if all(is_caught(forms["healthy"], forms["broken"]) for forms in summaries.values()) else 1
+        asked = {name: _cases(name, arguments) for name in names}
+        right = _right_answers(checkpoint, None, asked, Path(temporary), arguments.threads)
+        passed = {name: [case for case in cases if case.case_id in right[name]] for name, cases in asked.items()}
+        still = _right_answers(checkpoint, arguments.layer, passed, Path(temporary), arguments.threads)
+        for name in names:
+            scores[name] = (len(asked[name]), len(right[name]), len(still[name]))
+    print("| benchmark | cases | healthy | of those, one layer shuffled | caught |\n|---|---|---|---|---|")
+    for name, (cases, healthy, broken) in scores.items():
+        print(f"| {name} | {cases} | {healthy} | {broken} | {'yes' if is_caught(healthy, broken) else 'NO'} |")
+    return 0 if all(is_caught(healthy, broken) for _, healthy, broken in scores.values()) else 1
+
+
+def _cases(name: str, arguments: argparse.Namespace) -> list[Case]:
+    data = arguments.corpus if name == "corpus" else arguments.data
+    cases = runnable(sample(benchmark_named(name).load(data), arguments.limit, 0)).cases
+    return [replace(case, max_tokens=min(case.max_tokens, arguments.max_tokens)) for case in cases]
+
+
+def _right_answers(
+    checkpoint: Path, layer: int | None, asked: dict[str, list[Case]], temporary: Path, threads: int | None
+) -> dict[str, set[str]]:
+    """Ids of the cases that a copy of the checkpoint answers right, with that layer shuffled (None: as it is)."""
+    form = "healthy" if layer is None else "broken"
+    folder = write_broken_copy(checkpoint, temporary / form, layer)
+    runtime = Runtime.load(RuntimeConfig(model=str(folder), device="cpu", threads=threads, use_adapters=False))
+    solver = RuntimeSolver(runtime, DecodeOptions("lossless"))
+    right = {}
+    for name, cases in asked.items():
+        run = RunFolder(temporary / f"{form}-{name}")
+        run.begin({}, resume=False)
+        if cases:
+            run_cases(cases, solver, run)
+        right[name] = {answered.case_id for answered in run.samples() if answered.passed} if cases else set()
+    runtime.close()
+    shutil.rmtree(folder)
+    return right
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="coder-0.5b", help="an installed model's name, or a checkpoint folder")
     parser.add_argument("--layer", type=int, default=12, help="which layer is shuffled")
     parser.add_argument("--limit", type=int, default=20, help="cases of each benchmark")
+    parser.add_argument("--max-tokens", type=int, default=160, help="of an answer: a broken model knows no end")
+    parser.add_argument("--corpus", type=Path, default=ROOT / "seedls", help="source files for the corpus benchmark")
     parser.add_argument("--only", help="benchmark names separated by commas")
     parser.add_argument("--threads", type=int)
     return parser

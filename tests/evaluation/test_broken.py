@@ -44,4 +44,4 @@ def test_a_layer_that_is_not_there(tmp_path: Path) -> None:
     ("healthy", "broken", "caught"), [(10, 0, True), (10, 5, True), (10, 6, False), (0, 0, False), (1, 1, False)]
 )
 def test_half_of_the_score_must_be_gone(healthy: int, broken: int, caught: bool) -> None:
-    assert is_caught({"passed": healthy}, {"passed": broken}) is caught
+    assert is_caught(healthy, broken) is caught
