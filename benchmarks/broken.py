@@ -4,8 +4,8 @@
 
 The broken model is a copy of the installed checkpoint in which the rows of two matrices of one middle layer are in
 another order: what a wrong weight-name map would do. It is asked what the healthy one answers right; a benchmark
-catches it when at least half of that is gone. Exit code 1 when one does not. Adapters are left out on both sides (they
-belong to the unbroken weights).
+catches it when at least half of that is gone. Exit code 1 when one does not. The healing adapter is merged into both
+copies before that: the base alone ends few holes by itself, and what it never gets right catches nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from model_runtime import RuntimeConfig
+from model_runtime.adapters import merge_into, read_adapter
 from model_runtime.evaluation.cases import Case, sample
 from model_runtime.evaluation.registry import BENCHMARKS, benchmark_named
 from model_runtime.evaluation.results import RunFolder
@@ -41,14 +42,16 @@ def shuffle_layer(state: dict[str, torch.Tensor], layer: int, seed: int = 0) -> 
         state[name] = weight[torch.randperm(weight.shape[0], generator=generator)].contiguous()
 
 
-def write_broken_copy(checkpoint: Path, folder: Path, layer: int | None) -> Path:
-    """A copy of a checkpoint folder, with one layer shuffled; None copies it as it is."""
+def write_broken_copy(checkpoint: Path, folder: Path, layer: int | None, healing: Path | None = None) -> Path:
+    """A copy of a checkpoint folder, that adapter merged in, with one layer shuffled; None leaves the layers alone."""
     from safetensors.torch import load_file, save_file
 
     folder.mkdir(parents=True)
     for name in ("config.json", "tokenizer.json"):
         shutil.copyfile(checkpoint / name, folder / name)
     state = load_file(checkpoint / "model.safetensors")
+    if healing is not None:
+        merge_into(state, read_adapter(healing))
     if layer is not None:
         shuffle_layer(state, layer)
     save_file(state, folder / "model.safetensors")
@@ -66,11 +69,17 @@ def main() -> int:
     names = arguments.only.split(",") if arguments.only else list(BENCHMARKS)
     scores: dict[str, tuple[int, int, int]] = {}
     checkpoint = find_checkpoint(arguments.model)
+    shipped = ROOT / "models" / Path(arguments.model).name / "healing.safetensors"
+    healing = arguments.healing or (shipped if shipped.is_file() else None)
     with tempfile.TemporaryDirectory() as temporary:
         asked = {name: _cases(name, arguments) for name in names}
-        right = _right_answers(checkpoint, None, asked, Path(temporary), arguments.threads)
+        folders = {
+            form: write_broken_copy(checkpoint, Path(temporary) / form, layer, healing)
+            for form, layer in (("healthy", None), ("broken", arguments.layer))
+        }
+        right = _right_answers(folders["healthy"], asked, arguments.threads)
         passed = {name: [case for case in cases if case.case_id in right[name]] for name, cases in asked.items()}
-        still = _right_answers(checkpoint, arguments.layer, passed, Path(temporary), arguments.threads)
+        still = _right_answers(folders["broken"], passed, arguments.threads)
         for name in names:
             scores[name] = (len(asked[name]), len(right[name]), len(still[name]))
     print("| benchmark | cases | healthy | of those, one layer shuffled | caught |\n|---|---|---|---|---|")
@@ -85,23 +94,18 @@ def _cases(name: str, arguments: argparse.Namespace) -> list[Case]:
     return [replace(case, max_tokens=min(case.max_tokens, arguments.max_tokens)) for case in cases]
 
 
-def _right_answers(
-    checkpoint: Path, layer: int | None, asked: dict[str, list[Case]], temporary: Path, threads: int | None
-) -> dict[str, set[str]]:
-    """Ids of the cases that a copy of the checkpoint answers right, with that layer shuffled (None: as it is)."""
-    form = "healthy" if layer is None else "broken"
-    folder = write_broken_copy(checkpoint, temporary / form, layer)
-    runtime = Runtime.load(RuntimeConfig(model=str(folder), device="cpu", threads=threads, use_adapters=False))
+def _right_answers(model: Path, asked: dict[str, list[Case]], threads: int | None) -> dict[str, set[str]]:
+    """Ids of the cases that the checkpoint answers right."""
+    runtime = Runtime.load(RuntimeConfig(model=str(model), device="cpu", threads=threads, use_adapters=False))
     solver = RuntimeSolver(runtime, DecodeOptions("lossless"))
-    right = {}
+    right: dict[str, set[str]] = {name: set() for name in asked}
     for name, cases in asked.items():
-        run = RunFolder(temporary / f"{form}-{name}")
-        run.begin({}, resume=False)
         if cases:
+            run = RunFolder(model.with_name(f"{model.name}-{name}"))
+            run.begin({}, resume=False)
             run_cases(cases, solver, run)
-        right[name] = {answered.case_id for answered in run.samples() if answered.passed} if cases else set()
+            right[name] = {answered.case_id for answered in run.samples() if answered.passed}
     runtime.close()
-    shutil.rmtree(folder)
     return right
 
 
@@ -109,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation sets")
     parser.add_argument("--model", default="coder-0.5b", help="an installed model's name, or a checkpoint folder")
+    parser.add_argument("--healing", type=Path, help="adapter merged into both (default: the one shipped for --model)")
     parser.add_argument("--layer", type=int, default=12, help="which layer is shuffled")
     parser.add_argument("--limit", type=int, default=20, help="cases of each benchmark")
     parser.add_argument("--max-tokens", type=int, default=160, help="of an answer: a broken model knows no end")
