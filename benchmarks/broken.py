@@ -2,7 +2,7 @@
 
     python -m benchmarks.broken --data EVAL_DATA [--model coder-0.5b] [--limit 20] [--only humaneval,repair]
 
-The broken model is a copy of the installed checkpoint in which the rows of two matrices of one middle layer are in
+The broken model is a copy of the installed checkpoint in which the rows of two matrices of one layer are in
 another order: what a wrong weight-name map would do. It is asked what the healthy one answers right; a benchmark
 catches it when at least half of that is gone. Exit code 1 when one does not. The healing adapter is merged into both
 copies before that: the base alone ends few holes by itself, and what it never gets right catches nothing.
@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation sets")
     parser.add_argument("--model", default="coder-0.5b", help="an installed model's name, or a checkpoint folder")
     parser.add_argument("--healing", type=Path, help="adapter merged into both (default: the one shipped for --model)")
-    parser.add_argument("--layer", type=int, default=12, help="which layer is shuffled")
+    parser.add_argument("--layer", type=int, default=2, help="which is shuffled (default: 2; a middle one is half survived)")
     parser.add_argument("--limit", type=int, default=20, help="cases of each benchmark")
     parser.add_argument("--max-tokens", type=int, default=160, help="of an answer: a broken model knows no end")
     parser.add_argument("--corpus", type=Path, default=ROOT / "seedls", help="source files for the corpus benchmark")
