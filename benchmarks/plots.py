@@ -2,7 +2,7 @@
 
 latency REPORT.json OUT.svg       T(b): ms a forward over block size
 parallelism REPORT.json OUT.svg   tokens a forward of every decoding setting
-quality OUT.svg RUN RUN...        pass@1 with its interval over tokens a forward, one point a run folder
+quality OUT.svg RUN RUN... [--title TITLE]    pass@1 with its interval over tokens a forward, one point a run folder
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def parallelism_chart(report: dict[str, Any]) -> str:
     return draw(Axes(f"Tokens a forward, {_device(report)}", "setting", "tokens", ticks), points, is_line=False)
 
 
-def quality_chart(runs: Sequence[Path]) -> str:
+def quality_chart(runs: Sequence[Path], title: str = "Quality and parallelism") -> str:
     """Quality over parallelism. Raises ValueError for a folder without a summary."""
     points = []
     for run in runs:
@@ -104,7 +104,7 @@ def quality_chart(runs: Sequence[Path]) -> str:
         points.append(Point(parallelism, 100 * summary["pass_at_1"], run.name, 100 * low, 100 * high))
     points.sort(key=lambda point: point.x)
     ticks = tuple((float(x), str(x)) for x in range(int(max((p.x for p in points), default=0)) + 2))
-    return draw(Axes("Quality and parallelism", "tokens a forward", "pass@1, %", ticks), points, is_line=False)
+    return draw(Axes(title, "tokens a forward", "pass@1, %", ticks), points, is_line=False)
 
 
 def _device(report: dict[str, Any]) -> str:
@@ -152,11 +152,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         chart.add_argument("out", type=Path)
     chart = charts.add_parser("quality")
     chart.add_argument("out", type=Path)
-    chart.add_argument("runs", nargs="+", type=Path, help="run folders of `seedls eval`")
+    chart.add_argument("runs", nargs="+", type=Path, help="run folders of `seedls eval`; their names are the labels")
+    chart.add_argument("--title", default="Quality and parallelism")
     arguments = parser.parse_args(argv)
     try:
         if arguments.chart == "quality":
-            svg = quality_chart(arguments.runs)
+            svg = quality_chart(arguments.runs, arguments.title)
         else:
             report = json.loads(arguments.report.read_text("utf-8"))
             svg = latency_chart(report) if arguments.chart == "latency" else parallelism_chart(report)
