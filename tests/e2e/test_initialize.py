@@ -160,7 +160,7 @@ async def test_settings_change_while_running(tmp_path: Path) -> None:
         assert (await editor.explain())["reason"] == "completion.enabled is false"
         await editor.configure({"model": "other"})
         await wait_until(lambda: len(editor.calls("load")) == 2)
-        await editor.wait_for_state("ready")
+        await editor.wait_until_ready_now()
 
 
 async def test_another_model_is_loaded_under_load(tmp_path: Path) -> None:

@@ -75,5 +75,5 @@ async def test_a_settings_file_takes_effect_when_it_is_saved(tmp_path: Path) -> 
         (root / "seedls.toml").write_text('model = "other"\n[completion]\nmode = "loud"\n')
         await wait_until(lambda: any("completion.mode: 'loud'" in message for message in editor.messages))
         await wait_until(lambda: len(editor.calls("load")) == 2)  # another model is loaded
-        await editor.wait_for_state("ready")
+        await editor.wait_until_ready_now()
         assert await editor.inline_texts(uri, 4, 17) == ["order, 'late'"]

@@ -169,8 +169,15 @@ class Editor:
         """The model's state now."""
         return str((await self.client.protocol.send_request_async(STATUS, None)).state)
 
+    async def wait_until_ready_now(self, seconds: float = 20.0) -> None:
+        """Until the model is ready at this moment: also after another one was asked for."""
+        limit = time.monotonic() + seconds
+        while await self.state() != "ready":
+            assert time.monotonic() < limit, "timed out"
+            await asyncio.sleep(0.01)
+
     async def wait_for_state(self, wanted: str, seconds: float = 20.0) -> None:
-        """Until the model is in that state."""
+        """Until the model is, or once was, in that state."""
         await wait_until(lambda: any(state["state"] == wanted for state in self.states), seconds)
 
 
