@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation sets")
     parser.add_argument("--model", default="coder-0.5b", help="an installed model's name, or a checkpoint folder")
     parser.add_argument("--healing", type=Path, help="adapter merged into both (default: the one shipped for --model)")
-    parser.add_argument("--layer", type=int, default=2, help="shuffled (default: 2; a middle one is half survived)")
+    parser.add_argument("--layer", type=int, default=0, help="shuffled (default: 0; a middle one is half survived)")
     parser.add_argument("--limit", type=int, default=20, help="cases of each benchmark")
     parser.add_argument("--max-tokens", type=int, default=160, help="of an answer: a broken model knows no end")
     parser.add_argument("--corpus", type=Path, default=ROOT / "seedls", help="source files for the corpus benchmark")
