@@ -61,10 +61,13 @@ class Planner:
         task = self._task
         if task.params.policy == "ar" or room <= 0:
             return Plan([], 0, "none")
-        guesses, source = self._guesses(min(self._limit, room))
+        asked = min(self._limit, room)
+        guesses, source = self._guesses(asked)
         probs = self._refined_probs if source == "denoiser" else None
         canvas = guesses[: self._size(source, len(guesses), probs)]
-        num_masks = self._num_masks(canvas, source, probs, has_more=len(canvas) < len(guesses))
+        # As many as were asked for: the text they come from may well go on behind them.
+        goes_on = len(canvas) < len(guesses) or len(guesses) == asked
+        num_masks = self._num_masks(canvas, source, probs, goes_on=goes_on)
         return Plan(canvas, max(0, min(num_masks, room - len(canvas))), source)
 
     def learn(self, plan: Plan, step: StepResult, num_written: int) -> None:
@@ -108,7 +111,7 @@ class Planner:
         return choose_block(pace, self._acceptance.probability(source), num_guesses, self._ms_left())
 
     def _num_masks(
-        self, canvas: Sequence[int], source: str, probabilities: Sequence[float] | None, *, has_more: bool
+        self, canvas: Sequence[int], source: str, probabilities: Sequence[float] | None, *, goes_on: bool
     ) -> int:
         if self._model.mask_token_id is None:
             return 0
@@ -116,7 +119,7 @@ class Planner:
             return self._limit
         if not self._model.switches.schedule:
             return self._luck.size
-        if has_more and source != "denoiser":
+        if goes_on and source != "denoiser":
             return 0  # where these guesses came from there are more: nothing needs drafting
         if probabilities is None:
             chance = self._acceptance.probability(source) ** len(canvas)

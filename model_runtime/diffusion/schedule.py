@@ -174,8 +174,9 @@ def choose_masks(
 ) -> int:
     """Masked rows, 0 to `limit`, to put behind `num_drafts` guesses that all hold with probability `chance`.
 
-    They pay in the next step, and only if those guesses hold: `probability` of each draft against a row in this step
-    and, then, a row in the next one, at the price that a token has without them. With `ms_left` only what fits.
+    A mask is used only if those guesses hold. Then it gives a draft for the next step, right with `probability`, and
+    that draft costs a row there; the mask costs a row in this step in any case. Rows are weighed against tokens at
+    what a token costs without drafts, T(1). With `ms_left` only what fits.
     """
     ms_a_token = pace.ms(1)
     now = pace.ms(1 + num_drafts)
