@@ -195,7 +195,8 @@ class Runtime:
                 yield from begin(self._model)
             return
         except Exception as error:
-            self._leave_device(error)
+            if not self._leave_device(error):
+                raise
         with _clean_after_failure(self._model):
             yield from begin(self._model)
 
@@ -262,20 +263,26 @@ class Runtime:
             with _clean_after_failure(self._model):
                 return work(self._model)
         except Exception as error:
-            self._leave_device(error)
+            if not self._leave_device(error):
+                raise
         with _clean_after_failure(self._model):
             return work(self._model)
 
-    def _leave_device(self, error: Exception) -> None:
-        """Load the model on the CPU and go on from there; raises `error` where the device is not at fault."""
+    def _leave_device(self, error: Exception) -> bool:
+        """Load the model on the CPU and go on from there; False where the device is not at fault.
+
+        Never raises `error` itself: its traceback would then hold this frame and the frame the error, a cycle that
+        keeps a cancelled request's memory.
+        """
         reason = reason_to_leave(error)
         if reason is None or self._config is None:
-            raise error
+            return False
         config = on_cpu(self._config, reason)
         del self._model, self._network
         release_device_memory()
         self.__dict__.update(Runtime._load(config, None).__dict__)
         self.info = replace(self.info, fallback=reason)
+        return True
 
     def _prepare(self, model: Model) -> None:
         """Compile and capture now what requests will need; nothing to do where the CPU has taken over meanwhile."""

@@ -1,7 +1,7 @@
 """What refactorings cost, and whether they come out right.
 
     python -m benchmarks.edits forwards [--limit N]              no model: forwards if the reference were written
-    python -m benchmarks.edits run --out ROWS.jsonl [--limit N] [--policies ar,lossless,fast] [--model NAME]
+    python -m benchmarks.edits run --out ROWS.jsonl [--limit N] [--policies ar,lossless,fast] [--part 1/2]
     python -m benchmarks.edits report ROWS.jsonl
 
 `run` appends a row for every case and policy that the file lacks, so it can be stopped and started again. The edited
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("--policies", default=",".join(POLICIES))
     run.add_argument("--device", default="auto")
     run.add_argument("--threads", type=int)
+    run.add_argument("--part", type=part, default=(1, 1), metavar="K/N", help="every N-th case from the K-th")
     for command in (forwards, run):
         command.add_argument("--limit", type=int, default=DEFAULT_CASES, help="cases (default: %(default)s)")
         command.add_argument("--max-lines", type=int, default=400, help="leave longer cases out")
@@ -99,9 +100,19 @@ def reference_row(tokenizer: Tokenizer, case: RefactorCase) -> Row:
     )  # fmt: skip
 
 
+def part(text: str) -> tuple[int, int]:
+    """`K/N`: the K-th of N parts, from 1. Raises ValueError for anything else."""
+    number, _, total = text.partition("/")
+    if not 1 <= int(number) <= int(total):
+        raise ValueError(f"{text!r} is no part: 1/2 or 2/2, say")
+    return int(number), int(total)
+
+
 def _run(args: argparse.Namespace, cases: Sequence[RefactorCase]) -> int:
     from model_runtime import Runtime, RuntimeConfig
 
+    number, total = args.part
+    cases = cases[number - 1 :: total]
     policies = [policy for policy in POLICIES if policy in args.policies.split(",")]
     done = read_rows(args.out)
     left = [(case, policy) for case in cases for policy in policies if (case.case_id, policy) not in done]

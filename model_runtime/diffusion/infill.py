@@ -77,10 +77,6 @@ class Infill:
         self._model = model
         self._request = request
         self._minimum = request.params.min_confidence if model.switches.gating else 0.0
-        self._stops = InfillStops(request.prefix, request.suffix, request.stop)
-        self._gate = LineGate(self._minimum)
-        self._ends: list[int] = []
-        self._finish: Finish | None = None
         started = time.perf_counter()
         prefix_ids = model.tokenizer.encode(request.prefix)
         kept, self._typed = (
@@ -88,15 +84,17 @@ class Infill:
         )
         # The tokens that the user's word has now: drafts for what is to be written again.
         self._typed_ids = prefix_ids[kept:]
-        self._num_typed_left = len(self._typed)
         prompt = self._prompt(prefix_ids[:kept])
+        state = Decoding()
+        self._middle = Middle(model, request, self._minimum, len(self._typed), state)
         self.task = Task(
             prompt,
             self._drafter(prompt, prefix_ids[:kept]),
-            self._judge,
+            self._middle.judge,
             request.params,
             should_stop,
             started,
+            state,
             healing=model.heal(self._typed) if self._typed else None,
             first=first,
             num_first_choices=num_first_choices,
@@ -106,12 +104,12 @@ class Infill:
         """Decode and say what came of it."""
         *_, state = decode(self._model, self.task)
         assert state.finish_reason is not None
-        text = self._stops.text if self._finish is None else self._stops.text[: self._finish.length]
+        text, ends = self._middle.text, self._middle.ends
         reason: FinishReason = state.finish_reason
-        log_probs = state.log_probs[len(state.log_probs) - len(self._ends) :]
-        if self._minimum > 0 and (sure := length_of_sure_lines(text, self._ends, log_probs, self._minimum)) is not None:
+        log_probs = state.log_probs[len(state.log_probs) - len(ends) :]
+        if self._minimum > 0 and (sure := length_of_sure_lines(text, ends, log_probs, self._minimum)) is not None:
             text, reason = text[:sure].rstrip("\r\n"), "low_confidence"
-        num_shown = sum(1 for end in self._ends if end <= len(text)) or len(self._ends)
+        num_shown = sum(1 for end in ends if end <= len(text)) or len(ends)
         log_probs = log_probs[:num_shown]
         return CompletionResult(
             text=text,
@@ -119,7 +117,7 @@ class Infill:
             tokens=len(state.token_ids),
             forwards=state.forwards,
             confidence=confidence(log_probs),
-            token_ends=tuple(min(end, len(text)) for end in self._ends[:num_shown]),
+            token_ends=tuple(min(end, len(text)) for end in ends[:num_shown]),
             token_probs=tuple(map(math.exp, log_probs)),
             timings=timings(state, self.task.started),
         )
@@ -155,21 +153,46 @@ class Infill:
             return WarmDrafter(self._model.tokenizer.encode(typed + proposed), ngrams)
         return WarmDrafter(self._typed_ids, ngrams, source="typed") if self._typed_ids else ngrams
 
-    def _judge(self, token_id: int) -> FinishReason | None:
-        tokenizer = self._model.tokenizer
-        log_prob = self.task.state.log_probs[-1]
-        token = tokenizer.token_bytes(token_id)
+
+class Middle:
+    """What stands in the hole so far: its text, where its tokens end, and what ended it.
+
+    Apart from `Infill`, because the task holds this object's method: a task that led back to its own owner would be a
+    cycle, and its indexes of the prompt would stay in memory until the garbage collector comes by.
+    """
+
+    def __init__(
+        self, model: Model, request: CompletionRequest, minimum: float, num_typed: int, state: Decoding
+    ) -> None:
+        """`num_typed` bytes are written again before the middle begins."""
+        self.ends: list[int] = []
+        self._tokenizer = model.tokenizer
+        self._stops = InfillStops(request.prefix, request.suffix, request.stop)
+        self._gate = LineGate(minimum)
+        self._num_typed_left = num_typed
+        self._state = state
+        self._finish: Finish | None = None
+
+    @property
+    def text(self) -> str:
+        """Without what stands behind the place where it ends."""
+        return self._stops.text if self._finish is None else self._stops.text[: self._finish.length]
+
+    def judge(self, token_id: int) -> FinishReason | None:
+        """The decoder's question after each token, in order."""
+        log_prob = self._state.log_probs[-1]
+        token = self._tokenizer.token_bytes(token_id)
         if self._num_typed_left:
             covered = min(self._num_typed_left, len(token))
             self._num_typed_left -= covered
             token = token[covered:]
             if not token:
                 return None  # nothing but what the user has typed
-        if tokenizer.is_special(token_id):
+        if self._tokenizer.is_special(token_id):
             self._finish = Finish(self._stops.finish_at_end(), "end")
         else:
             self._finish = self._stops.feed(token)
-        self._ends.append(len(self._stops.text))
+        self.ends.append(len(self._stops.text))
         if self._finish is None and self._gate.feed(token, log_prob):
             return "low_confidence"
         return None if self._finish is None else self._finish.reason

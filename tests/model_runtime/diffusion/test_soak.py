@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -37,6 +38,24 @@ def test_a_short_soak(runtime: Runtime) -> None:
     assert outcome.compared > 40 and outcome.cancelled > 40 and outcome.late > 5
     assert runtime._model.prefixes.num_bytes <= 12 * 2**15
     assert len(runtime._model.prefixes) * BLOCK > 0
+
+
+def test_requests_leave_nothing_for_the_garbage_collector(runtime: Runtime) -> None:
+    soak = Soak(runtime, seed=8, max_tokens=4)
+    soak.run(40)
+    gc.collect()
+    gc.disable()
+    try:
+        outcome = soak.run(120)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        kept = [each for each in gc.garbage if type(each).__module__.startswith("model_runtime")]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert outcome.cancelled > 20 and outcome.late > 0
+    assert kept == []
 
 
 @pytest.mark.slow
