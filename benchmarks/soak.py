@@ -176,10 +176,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-tokens", type=int, default=8, help="of a request (default %(default)s)")
     parser.add_argument("--growth", type=float, default=64.0, metavar="MIB", help="allowed (default %(default)s)")
+    parser.add_argument(
+        "--prefix-cache-mib",
+        type=int,
+        default=16,
+        metavar="MIB",
+        help="kept prompts: small, so that the store is full long before half time (default %(default)s)",
+    )
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args(argv)
     config = runtime_config_from_environment()
-    config = replace(config, model=arguments.model or config.model, threads=arguments.threads or config.threads)
+    config = replace(
+        config,
+        model=arguments.model or config.model,
+        threads=arguments.threads or config.threads,
+        prefix_cache_bytes=arguments.prefix_cache_mib * 2**20,
+    )
     outcome = Soak(Runtime.load(config), arguments.seed, arguments.max_tokens).run(arguments.requests)
     print(
         f"{outcome.requests} requests in {outcome.seconds:.0f} s: {outcome.cancelled} cancelled, {outcome.late} late, "

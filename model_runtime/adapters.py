@@ -17,6 +17,7 @@ exporter wrote.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
@@ -62,6 +63,8 @@ class Adapter:
     """`mask` only: (V,) float32."""
     edit_head: torch.Tensor | None = None
     """`mask` only, where it learned to judge visible tokens: (2, V) float32, for `delete` and `insert`."""
+    digest: str = ""
+    """sha256 of the file it was read from."""
 
     @property
     def scale(self) -> float:
@@ -95,6 +98,7 @@ def read_adapter(path: Path) -> Adapter:
             metadata=raw,
             mask_embedding=tensors.get(MASK_EMBEDDING),
             edit_head=tensors.get(EDIT_HEAD),
+            digest=hashlib.sha256(path.read_bytes()).hexdigest(),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointCorrupt(f"{path}: adapter metadata is incomplete ({error})") from None

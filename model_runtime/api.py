@@ -216,3 +216,10 @@ class ModelInfo:
     """Why the CPU serves instead of the GPU that was chosen; empty when nothing is amiss."""
     operations: str = ""
     """What computes: plain torch or CUDA kernels, which of them not, and whether steps are replayed from graphs."""
+    adapters: tuple[tuple[str, str], ...] = ()
+    """(kind, sha256 of its file) of each adapter that was added to the base, whose digest is `digest`."""
+
+    def provenance(self) -> dict[str, object]:
+        """What a report says of the model that it measured."""
+        shown = {"name": self.name, "digest": self.digest, "adapters": dict(self.adapters)}
+        return {**shown, "device": self.device, "precision": self.precision}

@@ -61,6 +61,11 @@ class Adapters:
         """The ones there are, for people."""
         return " + ".join(each.kind for each in (self.healing, self.mask) if each is not None)
 
+    @property
+    def digests(self) -> tuple[tuple[str, str], ...]:
+        """(kind, sha256 of its file) of each."""
+        return tuple((each.kind, each.digest) for each in (self.healing, self.mask) if each is not None)
+
 
 def choose_placement(config: RuntimeConfig) -> Placement:
     """Device and precision of a configuration; RequestError naming a device or precision that cannot be had."""

@@ -392,4 +392,5 @@ def _model_info(
         digest=_digest(path),
         resident_bytes=network.num_bytes,
         operations="; ".join(network.describe()) if isinstance(network, FusedNetwork) else "plain torch",
+        adapters=adapters.digests,
     )

@@ -8,6 +8,7 @@ was resolved (always valid). It does not know where options come from.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -27,6 +28,8 @@ class Option:
     choices: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    pattern: str = ""
+    """Regular expression of a whole text."""
 
 
 def _option(key: str, default: Any, doc: str, **limits: Any) -> Any:
@@ -38,7 +41,7 @@ class Settings:
     """Resolved settings; every field is a row of the table."""
 
     model: str = _option("model", "coder-0.5b", "Name of an installed model, or a path to a checkpoint.")
-    device: str = _option("device", "auto", "`auto`, `cpu`, `cuda` or `cuda:N`.")
+    device: str = _option("device", "auto", "`auto`, `cpu`, `cuda` or `cuda:N`.", pattern=r"auto|cpu|cuda(:[0-9]+)?")
     threads: int = _option("threads", 0, "CPU threads of the model; 0 chooses.", minimum=0, maximum=256)
     completion_enabled: bool = _option("completion.enabled", True, "Offer completions at all.")
     completion_mode: str = _option(
@@ -142,6 +145,9 @@ class Settings:
     )
 
 
+_SECTIONS = {item.metadata["option"].key.rpartition(".")[0] for item in fields(Settings)} - {""}
+
+
 def option_table() -> Iterator[tuple[Option, Any]]:
     """(row, default) of every setting, in the order of the documentation."""
     for item in fields(Settings):
@@ -179,6 +185,8 @@ def _flatten(layer: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
         name = prefix + str(key)
         if isinstance(value, Mapping):
             yield from _flatten(value, name + ".")
+        elif value == [] and name in _SECTIONS:
+            pass  # Lua writes an empty table like an empty list
         else:
             yield name, value
 
@@ -203,6 +211,8 @@ def _checked_string(option: Option, given: Any) -> tuple[Any, str | None]:
         return None, f"{option.key}: {given!r} is not a non-empty string"
     if option.choices and given not in option.choices:
         return None, f"{option.key}: {given!r} is not one of {', '.join(option.choices)}"
+    if option.pattern and not re.fullmatch(option.pattern, given):
+        return None, f"{option.key}: {given!r} is not {option.doc.rstrip('.').replace('`', '')}"
     return given, None
 
 
@@ -231,6 +241,10 @@ def vscode_properties() -> dict[str, dict[str, Any]]:
             schema["items"] = {"type": "string"}
         if option.choices:
             schema["enum"] = list(option.choices)
+        elif option.pattern:
+            schema["pattern"] = f"^({option.pattern})$"
+        elif isinstance(default, str):
+            schema["minLength"] = 1
         if option.minimum is not None:
             schema["minimum"] = option.minimum
         if option.maximum is not None:

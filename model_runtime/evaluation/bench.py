@@ -136,9 +136,7 @@ def _load_runtime(arguments: argparse.Namespace) -> tuple[Decoder, dict[str, Any
     config = replace(config, model=arguments.model or config.model, threads=arguments.threads or config.threads)
     runtime = Runtime.load(config)
     runtime.warm_up()
-    info = runtime.info
-    about = {"name": info.name, "digest": info.digest, "device": info.device, "precision": info.precision}
-    return runtime, about
+    return runtime, runtime.info.provenance()
 
 
 def _choose_subjects(text: str) -> set[str]:

@@ -161,10 +161,8 @@ def make_solver(arguments: argparse.Namespace) -> tuple[Solver, dict[str, Any]]:
     config = replace(config, model=arguments.model or config.model, threads=arguments.threads or config.threads)
     runtime = Runtime.load(config)
     runtime.warm_up()
-    info = runtime.info
     options = DecodeOptions(arguments.policy, arguments.block, arguments.steps, arguments.accept)
-    described = {"name": info.name, "digest": info.digest, "device": info.device, "precision": info.precision}
-    return RuntimeSolver(runtime, options), described
+    return RuntimeSolver(runtime, options), runtime.info.provenance()
 
 
 def _format(summary: dict[str, Any], name: str, folder: Path) -> str:

@@ -92,9 +92,10 @@ def test_a_slow_step_is_caught(
     before = str(tmp_path / "before.json")
     common = ["--only", subject, "--rounds", "1", "--blocks", "8"]
     assert bench.main([*common, "--out", before]) == 0
-    assert bench.main([*common, "--baseline", before, "--tolerance", "1.0"]) == 0
-    scripted.step_seconds = 0.012
-    assert bench.main([*common, "--baseline", before, "--tolerance", "1.0"]) == 1
+    # Other processes may make a sleep several times as long: ten times the step, four times allowed.
+    assert bench.main([*common, "--baseline", before, "--tolerance", "3.0"]) == 0
+    scripted.step_seconds = 0.02
+    assert bench.main([*common, "--baseline", before, "--tolerance", "3.0"]) == 1
     assert f"slower than the baseline: {subject}" in capsys.readouterr().err
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from model_runtime import CheckpointMissing, RequestError, Runtime, RuntimeConfi
 from model_runtime.adapters import Adapter, LowRank
 from model_runtime.checkpoint import open_checkpoint
 from model_runtime.loading import Adapters, choose_placement, load_network
+from model_runtime.training.export import write_adapter
 from tests.support.tiny_model import write_tiny_checkpoint
 
 TARGET = "model.layers.1.mlp.down_proj.weight"
@@ -64,3 +66,14 @@ def test_a_merged_adapter_changes_the_logits_and_none_gives_the_base(folder: Pat
     logits = [net.logits(net.forward(ids, net.new_cache(64))) for net in (base, merged, again)]
     assert not torch.allclose(logits[0], logits[1], atol=1e-3)
     assert torch.equal(logits[0], logits[2])
+
+
+def test_a_report_names_the_adapter_by_its_file(folder: Path) -> None:
+    bare = Runtime.load(RuntimeConfig(model=str(folder), device="cpu", precision="float32"))
+    assert bare.info.provenance()["adapters"] == {}
+    shape = open_checkpoint(folder).shape(TARGET)
+    about = {"kind": "healing", "rank": 2, "alpha": 4.0, "base": "tiny", "base_digest": ""}
+    path = folder / "healing.safetensors"
+    write_adapter(path, {TARGET: (torch.ones(2, shape[1]), torch.ones(shape[0], 2))}, about)
+    healed = Runtime.load(RuntimeConfig(model=str(folder), device="cpu", precision="float32"))
+    assert healed.info.provenance()["adapters"] == {"healing": hashlib.sha256(path.read_bytes()).hexdigest()}

@@ -26,6 +26,18 @@ def test_no_options_give_the_defaults() -> None:
     assert resolve_settings({}, {"completion": {"mode": None}}) == (Settings(), [])
 
 
+def test_an_empty_section_may_be_written_as_an_empty_list() -> None:
+    """Lua has one empty table for both, and Neovim sends it as `[]`."""
+    assert resolve_settings({"completion": [], "context": []}) == (Settings(), [])
+    assert resolve_settings({"exclude": []})[0].exclude == ()
+    assert resolve_settings({"device": []})[1] == ["device: [] is not a non-empty string"]
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:13"])
+def test_a_device_that_may_exist_is_taken(device: str) -> None:
+    assert resolve_settings({"device": device}) == (Settings(device=device), [])
+
+
 def test_nested_and_dotted_options_and_the_last_layer_wins() -> None:
     settings, complaints = resolve_settings(
         {"completion": {"mode": "subtle", "maxTokens": 10}, "model": "a"}, {"completion.maxTokens": 20}
@@ -46,6 +58,9 @@ def test_nested_and_dotted_options_and_the_last_layer_wins() -> None:
         ({"completion.enabled": 1}, "completion.enabled: 1 is not true or false"),
         ({"exclude": "*.py"}, "exclude: '*.py' is not a list of strings"),
         ({"model": ""}, "model: '' is not a non-empty string"),
+        ({"device": "gpu"}, "device: 'gpu' is not auto, cpu, cuda or cuda:N"),
+        ({"device": "cuda:"}, "device: 'cuda:' is not auto, cpu, cuda or cuda:N"),
+        ({"completion": ["mode"]}, "unknown setting 'completion'"),
         ({"colour": "red"}, "unknown setting 'colour'"),
     ],
 )
