@@ -2,7 +2,7 @@
 
     python -m benchmarks.edits forwards [--limit N]              no model: forwards if the reference were written
     python -m benchmarks.edits run --out ROWS.jsonl [--limit N] [--policies ar,lossless,fast] [--part 1/2]
-    python -m benchmarks.edits report ROWS.jsonl
+    python -m benchmarks.edits report ROWS.jsonl...
 
 `run` appends a row for every case and policy that the file lacks, so it can be stopped and started again. The edited
 part is a function or class inside a text with lines before and after it, which must stay. The executable set is run by
@@ -19,7 +19,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.edits.corpus import RefactorCase, refactor_cases
+from benchmarks.edits.corpus import RefactorCase, framed, refactor_cases
+from benchmarks.edits.offered import is_offered
 from benchmarks.edits.report import quality_table, speed_table
 from benchmarks.edits.rows import POLICIES, Row, append_row, read_rows
 from model_runtime.api import EditRequest, Policy, SamplingParams
@@ -31,7 +32,6 @@ from model_runtime.prompts import FENCE, edit_ids
 from model_runtime.tokenizer import Tokenizer
 
 DEFAULT_CASES = 120
-BEFORE, AFTER = "# -*- before -*-\n\n\n", "\n\n# -*- after -*-\n"
 MAX_BLOCK = 48
 """The decoder's own largest block."""
 
@@ -54,11 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--max-lines", type=int, default=400, help="leave longer cases out")
         command.add_argument("--model", default="coder-0.5b")
     report = commands.add_parser("report", help="tables of the rows of a file")
-    report.add_argument("rows", type=Path)
+    report.add_argument("rows", type=Path, nargs="+", help="of one run, or of its parts")
     args = parser.parse_args(arguments)
     if args.command == "report":
-        rows = list(read_rows(args.rows).values())
-        print(speed_table(rows), quality_table(rows), sep="\n\n")
+        _print_tables([row for path in args.rows for row in read_rows(path).values()])
         return 0
     cases = [case for case in refactor_cases(DEFAULT_CASES) if case.before.count("\n") <= args.max_lines]
     return _forwards(args, cases[: args.limit]) if args.command == "forwards" else _run(args, cases[: args.limit])
@@ -127,16 +126,22 @@ def _run(args: argparse.Namespace, cases: Sequence[RefactorCase]) -> int:
         print(file=sys.stderr)
         runtime.close()
     wanted = {case.case_id for case in cases}
-    rows = [row for row in read_rows(args.out).values() if row.case_id in wanted]
-    print(speed_table(rows), quality_table(rows), sep="\n\n")
+    _print_tables([row for row in read_rows(args.out).values() if row.case_id in wanted])
     return 0
+
+
+def _print_tables(rows: Sequence[Row]) -> None:
+    cases = {case.case_id: case for case in refactor_cases(DEFAULT_CASES)}
+    offered = {(row.case_id, row.policy) for row in rows if is_offered(row, cases[row.case_id])}
+    print(speed_table(rows), quality_table(rows, offered), sep="\n\n")
 
 
 def model_row(runtime: Decoder, encode: Encode, case: RefactorCase, policy: Policy) -> Row:
     """Ask the runtime for one case."""
-    start = len(BEFORE)
+    text, start = framed(case.before)
+    above, below = text[:start], text[start + len(case.before) :]
     request = EditRequest(
-        f"{BEFORE}{case.before}{AFTER}",
+        text,
         case.instruction,
         start,
         start + len(case.before),
@@ -144,8 +149,8 @@ def model_row(runtime: Decoder, encode: Encode, case: RefactorCase, policy: Poli
         params=SamplingParams(policy=policy, max_tokens=2048),
     )
     *_, last = runtime.edit(request)
-    inside = last.text.startswith(BEFORE) and last.text.endswith(AFTER)
-    answer = last.text[start : len(last.text) - len(AFTER)]
+    inside = last.text.startswith(above) and last.text.endswith(below)
+    answer = last.text[start : len(last.text) - len(below)]
     return Row(
         case_id=case.case_id,
         policy=policy,
@@ -157,7 +162,7 @@ def model_row(runtime: Decoder, encode: Encode, case: RefactorCase, policy: Poli
         denoise_ms=last.timings.denoise_ms,
         prefill_ms=last.timings.prefill_ms,
         finish_reason=last.finish_reason,
-        is_reference=_tree(answer) == _tree(case.after) and _tree(answer) != "",
+        is_reference=is_reference(answer, case),
         adds_syntax_error=not _tree(answer),
         changes_outside=not inside,
         text=answer,
@@ -170,6 +175,13 @@ def share_changed(encode: Encode, before: str, after: str) -> float:
     codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     changed = sum(max(last - first, end - start) for kind, first, last, start, end in codes if kind != "equal")
     return changed / max(1, len(old))
+
+
+def is_reference(answer: str, case: RefactorCase) -> bool:
+    """Formatting aside, unless formatting is what was asked for."""
+    if _tree(case.before) == _tree(case.after):
+        return answer.strip("\n") == case.after.strip("\n")
+    return _tree(answer) == _tree(case.after)
 
 
 def _tree(text: str) -> str:

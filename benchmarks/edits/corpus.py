@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks.edits.transformations import REFACTORS
 
 MIN_LINES, MAX_LINES = 20, 400
+_ABOVE, _BELOW = "# -*- before -*-\n\n\n", "\n\n# -*- after -*-\n"
 # Lower bounds of the sizes that are filled evenly.
 _SIZES = (20, 40, 80, 160)
 
@@ -46,6 +47,11 @@ class RefactorCase:
     instruction: str
     before: str
     after: str
+
+
+def framed(code: str) -> tuple[str, int]:
+    """The text of a file around the piece, which must stay, and where the piece starts in it."""
+    return f"{_ABOVE}{code}{_BELOW}", len(_ABOVE)
 
 
 def refactor_cases(count: int, seed: int = 0) -> list[RefactorCase]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from benchmarks.edits.rows import POLICIES, Row
 
@@ -51,22 +51,27 @@ def _speed_line(name: str, policy: str, group: Sequence[dict[str, Row]]) -> str:
     return f"| {name} | {policy} | {len(group)} | {ratio:.1f} | {forwards:.1f}x fewer | {ms:.1f}x less |"
 
 
-def quality_table(rows: Iterable[Row]) -> str:
-    """What came of the edits."""
+def quality_table(rows: Iterable[Row], offered: Collection[tuple[str, str]]) -> str:
+    """What came of the edits; `offered` are the (case, policy) of answers that a user would see."""
     rows = list(rows)
     lines = [
-        "| policy | cases | as the reference | changed nothing | no end | new syntax errors | outside the range |",
-        "|---|---|---|---|---|---|---|",
+        "| policy | cases | as the reference | changed nothing | no end | new syntax errors | outside the range "
+        "| offered | of these, as the reference | new syntax errors |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for policy in POLICIES:
         group = [row for row in rows if row.policy == policy]
         if group:
+            seen = [row for row in group if (row.case_id, row.policy) in offered]
             counts = (
                 sum(row.is_reference for row in group),
                 sum(row.share == 0.0 for row in group),
                 sum(row.finish_reason != "end" for row in group),
                 sum(row.adds_syntax_error for row in group),
                 sum(row.changes_outside for row in group),
+                len(seen),
+                sum(row.is_reference for row in seen),
+                sum(row.adds_syntax_error for row in seen),
             )
             lines.append(f"| {policy} | {len(group)} | {' | '.join(map(str, counts))} |")
     differing = _num_differing(rows)

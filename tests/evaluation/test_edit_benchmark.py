@@ -5,14 +5,16 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import model_runtime
-from benchmarks.edits.__main__ import main, model_row, reference_row, share_changed
+from benchmarks.edits.__main__ import is_reference, main, model_row, reference_row, share_changed
 from benchmarks.edits.corpus import MAX_LINES, MIN_LINES, RefactorCase, refactor_cases
+from benchmarks.edits.offered import is_offered
 from benchmarks.edits.report import quality_table, speed_table
 from benchmarks.edits.rows import append_row, read_rows
 from benchmarks.edits.transformations import REFACTORS
@@ -79,9 +81,19 @@ def test_what_a_row_says(cases: list[RefactorCase]) -> None:
     assert wrong.adds_syntax_error and not wrong.is_reference
     same = model_row(ScriptedDecoder(lambda code: code), encode, case, "fast")  # type: ignore[arg-type]
     assert same.share == 0.0 and not same.is_reference
-    table = quality_table([right, same])
-    assert "| lossless | 1 | 1 | 0 | 0 | 0 | 0 |" in table and "| fast | 1 | 0 | 1 | 0 | 0 | 0 |" in table
+    seen = {(row.case_id, row.policy) for row in (right, same) if is_offered(row, case)}
+    assert seen == {(case.case_id, "lossless")} and not is_offered(wrong, case)
+    assert not is_offered(replace(right, finish_reason="deadline"), case)
+    table = quality_table([right, same], seen)
+    assert "| lossless | 1 | 1 | 0 | 0 | 0 | 0 | 1 | 1 | 0 |" in table
+    assert "| fast | 1 | 0 | 1 | 0 | 0 | 0 | 0 | 0 | 0 |" in table
     assert "| none | fast | 1 |" in speed_table([right, same])
+
+
+def test_an_unchanged_text_is_never_the_reference(cases: list[RefactorCase]) -> None:
+    assert {case.kind for case in cases if is_reference(case.after, case)} == set(REFACTORS)
+    assert [case.case_id for case in cases if is_reference(case.before, case)] == []
+    assert not is_reference("def f(:", cases[0])
 
 
 def test_rows_are_resumed_and_a_torn_one_is_made_again(
