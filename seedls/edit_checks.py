@@ -150,8 +150,14 @@ def _names(edit: Edit) -> str | None:
 
 
 def _names_at_hand(edit: Edit) -> str | None:
-    """Nothing is imported for an edit that may only touch a selection."""
-    return _unknown(edit, frozenset())
+    """Nothing is imported for an edit that may only touch a selection; a name that the user asked for is theirs."""
+    return _unknown(edit, _asked_for(edit.instruction))
+
+
+def _asked_for(instruction: str) -> set[str]:
+    """Names in an instruction: what stands in backticks, and words that no sentence has (`snake_case`, `CamelCase`)."""
+    quoted = {name for code in re.findall(r"`([^`]+)`", instruction) for name in re.findall(r"[^\W\d]\w*", code)}
+    return quoted | set(re.findall(r"\b(?:[^\W\d]\w*_\w*|_\w+|\w*[^\W\d_A-Z]\w*[A-Z]\w*)\b", instruction))
 
 
 def _unknown(edit: Edit, allowed: Collection[str]) -> str | None:

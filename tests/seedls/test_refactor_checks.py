@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedls.edit_checks import Edit, Scope, reason_to_refuse, scope_of, with_missing_imports
+from seedls.edit_checks import (
+    Edit,
+    Scope,
+    reason_not_to_offer,
+    reason_to_refuse,
+    scope_of,
+    with_missing_imports,
+)
 from seedls.python_facts import (
     code_without_docstrings,
     defined_names,
@@ -75,6 +82,30 @@ def refusal(before: str, after: str, instruction: str = "improve this", scope: S
 )
 def test_each_check(before: str, after: str, reason: str | None) -> None:
     assert refusal(before, after) == reason
+
+
+@pytest.mark.parametrize(
+    ("instruction", "new", "is_shown"),
+    [
+        ("Raise InvalidIndexError when it is empty.", "return InvalidIndexError(items)", True),
+        ("Use default_value when it is empty.", "return items or default_value", True),
+        ("Call `log` first.", "return log(items)", True),
+        ("Call `log.debug(items)` first.", "return log.debug(items)", True),
+        ("Use _items.", "return _items[0]", True),
+        ("Add a log line.", "return log(items)", False),
+        ("Use a default value when it is empty.", "return items or default_value", False),
+        ("Return the First item.", "return First", False),
+        ("Use HTTP.", "return HTTP", False),
+        ("", "return items[0] + missing_name", False),
+    ],
+)
+def test_a_name_that_the_user_asked_for_may_be_new_where_the_user_looks(
+    instruction: str, new: str, is_shown: bool
+) -> None:
+    start = OLD.index("return items[0]")
+    edit = Edit(tree_of(OLD), OLD.replace("return items[0]", new, 1), start, start + 15, instruction, "all")
+    assert (reason_not_to_offer(edit) is None) == is_shown
+    assert reason_to_refuse(edit) is not None, "nobody looks at a refactoring of a whole codebase"
 
 
 @pytest.mark.parametrize(
