@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ WORDS = (
     *("def ", "self.", "return ", " = ", "x", "()", "\n", "    ", "pri", "é", "🎉", "\t", "\r\n", "[", "]", "for "),
     *("in ", "range(", "):\n", "name", "value", "if ", "else:\n", "print(", '"text"', "# note\n"),
 )
+DEADLINES_MS = (0.0, 1.0, 5.0, 20.0, 100.0, 400.0, 1000.0)
 
 
 @dataclass(slots=True)
@@ -45,6 +47,8 @@ class Outcome:
     compared: int = 0
     wrong: list[str] = field(default_factory=list)
     slow_stops: int = 0
+    overshoot_ms: list[float] = field(default_factory=list)
+    """Of each answer that its deadline ended: how long after it."""
     resident_mib: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -102,7 +106,7 @@ class Soak:
         request = self._known() if self._answers and rng.random() < 0.5 else self._new()
         params = request.params
         if rng.random() < 0.1:
-            params = replace(params, deadline_ms=rng.choice([0.0, 1.0, 5.0, 20.0]))
+            params = replace(params, deadline_ms=rng.choice(DEADLINES_MS))
         exact = rng.choice(["ar", "lossless", "lossless", "lossless", "fast"])
         params = replace(params, policy=exact, block_size=rng.choice([None, None, 1, 3, 8, 40]))
         earlier = next((text for (known, _), text in self._answers.items() if known == request), "")
@@ -118,6 +122,8 @@ class Soak:
         if result.finish_reason in ("cancelled", "deadline"):
             outcome.cancelled += result.finish_reason == "cancelled"
             outcome.late += result.finish_reason == "deadline"
+            if result.finish_reason == "deadline" and params.deadline_ms is not None:
+                outcome.overshoot_ms.append(result.timings.total_ms - params.deadline_ms)
         elif params.policy != "fast":
             self._compare(request, result.timings.prompt_tokens, result.text)
 
@@ -198,6 +204,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{outcome.compared} compared, {len(outcome.wrong)} wrong, {outcome.slow_stops} stopped late; resident "
         f"{outcome.resident_mib[-1]:.0f} MiB, {outcome.growth_mib:+.0f} MiB in the second half"
     )
+    if over := outcome.overshoot_ms:
+        print(f"behind the deadline, ms: p50 {statistics.median(over):.0f}, most {max(over):.0f}")
     for line in outcome.wrong[:20]:
         print(f"wrong: {line}")
     return 1 if outcome.wrong or outcome.slow_stops or outcome.growth_mib > arguments.growth else 0
