@@ -18,6 +18,7 @@ from tests.support.lsp_client import ROOT
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 CODE = '# 漢👋 café\ndef add(a, b):\n    \n\n\nprint("👋", add(1, 2))\n'
 NAMES = "call the parameters left and right"
+OPENED = ({"action": "open", "file": "a.py"}, {"action": "status", "matches": "seedls: ready"})
 TRIGGER = {"action": "command", "name": "seedls: Complete at the Cursor"}
 
 
@@ -54,8 +55,7 @@ def test_ghost_text_and_refactoring_end_up_in_the_file(tmp_path: Path, line_endi
     with workbench(tmp_path, _fake(tmp_path, script)) as editor:
         seen = editor.drive(
             _steps(
-                {"action": "open", "file": "a.py"},
-                {"action": "status", "matches": "seedls: ready"},
+                *OPENED,
                 {"action": "goTo", "place": "3:5"},
                 TRIGGER,
                 {"action": "ghost", "shown": "ghost"},
@@ -90,8 +90,7 @@ def test_changes_are_ticked_one_by_one_and_a_preview_can_be_discarded(tmp_path: 
     with workbench(tmp_path, _fake(tmp_path, script)) as editor:
         seen = editor.drive(
             _steps(
-                {"action": "open", "file": "a.py"},
-                {"action": "status", "matches": "seedls: ready"},
+                *OPENED,
                 # By the editor's own menu: the same preview, and not the editor's unticked one.
                 {"action": "goTo", "place": "1:6"},
                 {"action": "codeAction", "name": "Simplify"},
@@ -121,8 +120,7 @@ def test_it_forms_step_by_step_in_the_preview(tmp_path: Path) -> None:
     with workbench(tmp_path, _fake(tmp_path, Script(edits=(slow,)))) as editor:
         seen = editor.drive(
             _steps(
-                {"action": "open", "file": "a.py"},
-                {"action": "status", "matches": "seedls: ready"},
+                *OPENED,
                 {"action": "refactor", "from": 2, "to": 3, "instruction": "other names"},
                 {"action": "preview", "shown": "live"},
                 {"action": "status", "matches": "busy"},
@@ -151,8 +149,7 @@ def test_a_broken_file_is_repaired_its_body_written_and_silence_has_a_reason(tmp
     with workbench(tmp_path, _fake(tmp_path, script)) as editor:
         seen = editor.drive(
             _steps(
-                {"action": "open", "file": "a.py"},
-                {"action": "status", "matches": "seedls: ready"},
+                *OPENED,
                 {"action": "command", "name": "seedls: Repair This File"},
                 {"action": "preview"},
                 "applyPreview",
@@ -179,8 +176,7 @@ def test_without_the_preview_every_rewrite_is_applied_at_once(tmp_path: Path) ->
     with workbench(tmp_path, _fake(tmp_path, Script(edits=REPAIRS)), **{"seedls.edit.confirm": False}) as editor:
         editor.drive(
             _steps(
-                {"action": "open", "file": "a.py"},
-                {"action": "status", "matches": "seedls: ready"},
+                *OPENED,
                 {"action": "command", "name": "seedls: Repair This File"},
                 {"action": "untilBuffer", "contains": "def add(a, b):"},
                 {"action": "refactor", "from": 1, "to": 2, "instruction": "Implement the body"},
@@ -257,8 +253,7 @@ def test_settings_live_and_a_killed_server_comes_back(tmp_path: Path) -> None:
     with workbench(tmp_path, _fake(tmp_path, script)) as editor:
         seen = editor.drive(
             _steps(
-                {"action": "open", "file": "a.py"},
-                {"action": "status", "matches": "seedls: ready"},
+                *OPENED,
                 toggle,
                 {"action": "status", "matches": "off for python"},
                 {"action": "goTo", "place": "3:5"},
