@@ -215,14 +215,18 @@ class Runtime:
                 chunk = token[: min(256, context - model.cache.length)]
                 self._network.forward(chunk, model.cache, is_prompt=True)
                 model.cache.commit(chunk.tolist())
-            times = {count: self._time_forward(token[:count], repeats) for count in rows}
+            # In rounds: what the machine does besides for a while then hits all row counts alike. The first warms up.
+            rounds = [[self._time_forward(token[:count]) for count in rows] for _ in range(repeats + 1)]
+            times = {count: [each[i] for each in rounds[1:]] for i, count in enumerate(rows)}
             model.cache.truncate(0)
         curve = {count: statistics.median(each) for count, each in times.items()}
         if len(curve) >= 3:
             self._is_measured = True
-            model.pace.curve = LatencyCurve.of(curve)
+            # A busy machine only ever adds: the shape is that of the least, how busy it is the pace learns.
+            least = {count: min(each) for count, each in times.items()}
+            model.pace.curve = LatencyCurve.of(least)
             if self._curve_file is not None and is_steady(times):
-                write_curve(self._curve_file, curve, self._network.num_bytes)
+                write_curve(self._curve_file, least, self._network.num_bytes)
         return curve
 
     @property
@@ -289,18 +293,16 @@ class Runtime:
         if isinstance(self._network, FusedNetwork):
             self._network.prepare(model.cache)
 
-    def _time_forward(self, token_ids: torch.Tensor, repeats: int) -> list[float]:
-        times = []
-        for _ in range(repeats + 1):
-            started = time.perf_counter()
-            if isinstance(self._network, FusedNetwork):
-                first, *others = token_ids.tolist()
-                self._network.decide(first, others, 0, self._model.cache, self._model.forbidden, 2.0)
-            else:
-                logits = self._network.logits(self._network.forward(token_ids, self._model.cache))
-                logits[0, 0].item()  # waits for the device
-            times.append((time.perf_counter() - started) * 1e3)
-        return times[1:]
+    def _time_forward(self, token_ids: torch.Tensor) -> float:
+        """Milliseconds of one forward behind what the cache holds."""
+        started = time.perf_counter()
+        if isinstance(self._network, FusedNetwork):
+            first, *others = token_ids.tolist()
+            self._network.decide(first, others, 0, self._model.cache, self._model.forbidden, 2.0)
+        else:
+            logits = self._network.logits(self._network.forward(token_ids, self._model.cache))
+            logits[0, 0].item()  # waits for the device
+        return (time.perf_counter() - started) * 1e3
 
 
 class _clean_after_failure:
