@@ -1,6 +1,6 @@
 """Each of the decoder's ideas on and off: time, work and quality on the same requests in one run, as a Markdown table.
 
-    python -m benchmarks.ablation [--sessions 40] [--model coder-0.5b] [--held-out FILE.jsonl.xz] [--out FILE.json]
+    python -m benchmarks.ablation [--sessions 40] [--model coder-0.5b] [--only "fast policy"] [--out FILE.json]
 
 Every variant runs over the same weights with caches of its own, and takes its turn at every request, so that a machine
 that gets slower hurts all alike. `read` is prompt tokens computed, `forwards` denoising steps: neither depends on how
@@ -102,11 +102,11 @@ class Track:
         }
 
 
-def run_ablation(runtime: Runtime, sessions: Sequence[Session], min_confidence: float) -> list[dict[str, Any]]:
-    """One row a variant."""
-    tracks = [
-        Track(name, runtime.twin(switches), policy, min_confidence) for name, (switches, policy) in VARIANTS.items()
-    ]
+def run_ablation(
+    runtime: Runtime, sessions: Sequence[Session], min_confidence: float, names: Sequence[str] = tuple(VARIANTS)
+) -> list[dict[str, Any]]:
+    """One row a variant; the first of `names` is what the texts of the others are compared with."""
+    tracks = [Track(name, runtime.twin(VARIANTS[name][0]), VARIANTS[name][1], min_confidence) for name in names]
     requests = interleaved(sessions)
     for i, (session, num_typed) in enumerate(requests):
         # The first of a round finds the processor's caches cold: each has to be it as often.
@@ -148,9 +148,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sessions", type=int, default=40, help="lines typed (default %(default)s)")
     parser.add_argument("--min-confidence", type=float, default=MIN_CONFIDENCE, help="of gating (default %(default)s)")
     parser.add_argument("--held-out", type=Path, help="files to take lines from (default: Python's own library)")
+    parser.add_argument("--only", help=f"variants separated by commas, beside 'all on': {', '.join(VARIANTS)}")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path, help="also write the rows as JSON")
     arguments = parser.parse_args(argv)
+    names = tuple(VARIANTS) if arguments.only is None else ("all on", *arguments.only.split(","))
+    if unknown := set(names) - set(VARIANTS):
+        parser.error(f"unknown variant {sorted(unknown)[0]!r} (known: {', '.join(VARIANTS)})")
     config = runtime_config_from_environment()
     # Every variant has caches of its own: small ones do for these windows.
     config = replace(config, cache_tokens=4096, prefix_cache_bytes=2**26, threads=arguments.threads or config.threads)
@@ -159,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     runtime = Runtime.load(config)
     runtime.warm_up()
     sessions = cut_sessions(read_texts(arguments.held_out), arguments.sessions)
-    rows = run_ablation(runtime, sessions, arguments.min_confidence)
+    rows = run_ablation(runtime, sessions, arguments.min_confidence, names)
     info = runtime.info
     print(f"{info.name} ({info.precision}, digest {info.digest[:12]}) on {info.device}, {len(sessions)} sessions, ")
     print(f"{rows[0]['requests']} requests each, minimum confidence {arguments.min_confidence}\n")

@@ -61,6 +61,14 @@ def test_every_variant_answers_every_request(runtime: Runtime) -> None:
     assert len({line.count("|") for line in lines}) == 1 and len(lines) == 2 + len(rows)
 
 
+def test_some_variants_only(runtime: Runtime, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ablation.run_ablation(runtime, cut_sessions([TEXT], 1), 0.2, ("all on", "fast policy"))
+    assert [row["variant"] for row in rows] == ["all on", "fast policy"]
+    with pytest.raises(SystemExit):
+        ablation.main(["--only", "fast policy,everything off"])
+    assert "unknown variant 'everything off'" in capsys.readouterr().err
+
+
 def test_calibration_recommends_a_minimum_that_reaches_the_share() -> None:
     judged = [(0.9, True)] * 6 + [(0.6, True)] * 3 + [(0.6, False)] * 3 + [(0.2, False)] * 12
     rows = calibration.table(judged)
