@@ -90,6 +90,8 @@ class Planner:
 
     def _guesses(self, num_positions: int) -> tuple[list[int], str]:
         draft, refined = self._task.drafter.draft(num_positions), self._refined
+        if not draft and self._masks_are_surer():
+            refined = []
         source = source_of(self._task.drafter) if draft else self._refined_source
         if self._task.params.policy != "fast" or self._task.params.block_size is None:
             return (draft or refined)[:num_positions], source
@@ -99,6 +101,13 @@ class Planner:
             newest = guesses or self._task.state.token_ids
             guesses = guesses + newest[-1:] * (num_positions - len(guesses))
         return guesses[:num_positions], source
+
+    def _masks_are_surer(self) -> bool:
+        """True where masked rows draft better than what a step's rows would write behind a guess that was wrong."""
+        if self._model.mask_token_id is None or self._refined_source != "jacobi" or self._task.params.policy == "fast":
+            return False
+        probability = self._acceptance.probability
+        return self._model.switches.schedule and probability("denoiser") > probability("jacobi")
 
     def _size(self, source: str, num_guesses: int, probabilities: Sequence[float] | None) -> int:
         if self._task.params.block_size is not None:

@@ -63,3 +63,18 @@ def test_drafts_that_are_never_worth_checking_end_the_buying_of_masks() -> None:
         planner.learn(plan, StepResult([5], [-0.1], 0, guesses, [0.0] * len(guesses), []), number)
     assert plan.canvas == []
     assert acceptance.probability("denoiser") < before / 4
+
+
+def _after_a_wrong_guess(planner: Planner) -> Plan:
+    """The next plan where a step's only guess was refused and its rows would go on with 8, 9."""
+    planner.learn(Plan([1], 0, "ngram-2"), StepResult([5], [-0.1], 0, [8, 9], [0.9, 0.9], []), 1)
+    return planner.plan(room=100)
+
+
+def test_behind_a_wrong_guess_the_surer_of_masks_and_leftovers_is_taken() -> None:
+    plan = _after_a_wrong_guess(_planner(NoDrafter(), Acceptance()))
+    assert plan.canvas == [] and plan.num_masks > 0
+    plan = _after_a_wrong_guess(_planner(NoDrafter(), _trusted("jacobi")))
+    assert (plan.canvas, plan.source) == ([8, 9], "jacobi")
+    plan = _after_a_wrong_guess(_planner(NoDrafter(), Acceptance(), mask=None))
+    assert (plan.canvas, plan.source, plan.num_masks) == ([8, 9], "jacobi", 0)
