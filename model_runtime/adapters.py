@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
 ADAPTER_FORMAT = 1
+KINDS = ("healing", "mask")
 METADATA_KEY = "adapter"
 MASK_EMBEDDING = "mask_embedding"
 EDIT_HEAD = "edit_head"
@@ -70,6 +71,16 @@ class Adapter:
     def scale(self) -> float:
         """What `B @ A` is multiplied by."""
         return self.alpha / self.rank
+
+
+def adapter_paths(*folders: Path | None) -> dict[str, Path]:
+    """Kind -> file of the adapters that belong to a model: from the first of these folders that has one."""
+    found: dict[str, Path] = {}
+    for kind in KINDS:
+        paths = [path for folder in folders if folder and (path := folder / f"{kind}.safetensors").is_file()]
+        if paths:
+            found[kind] = paths[0]
+    return found
 
 
 def read_adapter(path: Path) -> Adapter:

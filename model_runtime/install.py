@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from model_runtime.adapters import adapter_paths
 from model_runtime.checkpoint import read_family
 from model_runtime.config import default_home
 from model_runtime.conversion import (
@@ -40,7 +41,7 @@ from model_runtime.errors import (
 from model_runtime.families.config import FamilyConfig, read_family_config
 from model_runtime.families.table import Family, family_by_name
 from model_runtime.latency import measured_ms_per_byte
-from model_runtime.manifest import FileDigest, Manifest, check_name, load_manifest, manifest_names
+from model_runtime.manifest import FileDigest, Manifest, check_name, load_manifest, manifest_names, models_folder
 from model_runtime.memory import forward_bytes, memory_need
 from model_runtime.vocabulary import kept_digest, read_kept_list
 
@@ -71,6 +72,8 @@ class ModelDetails:
     """Row of the family table, "" for the default models."""
     memory_bytes: Mapping[str, int] = field(default_factory=dict)
     """Precision -> memory with a cache of 4096 tokens, of an installed model."""
+    adapters: Mapping[str, int] = field(default_factory=dict)
+    """Kind -> bytes of the adapters that are added at load, of an installed model."""
     expected_ms: Mapping[str, float] = field(default_factory=dict)
     """Precision -> ms of a forward of one token on the device last measured here, judged by the weights it reads; empty
     until `seedls doctor` or a first completion measured one."""
@@ -207,8 +210,13 @@ def model_details(name: str, home: Path | None = None) -> ModelDetails:
         digest=record.digest if record else "",
         family=family.family.name if family else "",
         memory_bytes=_memory(shape) if shape else {},
+        adapters=_adapter_sizes(folder, name) if record else {},
         expected_ms=_expected_ms(shape, home) if shape else {},
     )
+
+
+def _adapter_sizes(folder: Path, name: str) -> dict[str, int]:
+    return {kind: path.stat().st_size for kind, path in adapter_paths(folder, models_folder() / name).items()}
 
 
 def verify_model(name: str, home: Path | None = None, progress: Progress | None = None) -> None:

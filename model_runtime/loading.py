@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from model_runtime.adapters import Adapter, merged_weight, read_adapter
+from model_runtime.adapters import Adapter, adapter_paths, merged_weight, read_adapter
 from model_runtime.checkpoint import Checkpoint, expected_shapes
 from model_runtime.config import RuntimeConfig
 from model_runtime.cuda_path.load import load_fused
@@ -150,12 +150,8 @@ def load_network(
 
 def read_adapters(checkpoint_folder: Path, model_folder: Path | None) -> Adapters:
     """The adapters that belong to a model: beside its weights, else those that ship with it."""
-    found: dict[str, Adapter | None] = {}
-    for kind in ("healing", "mask"):
-        folders = [folder for folder in (checkpoint_folder, model_folder) if folder is not None]
-        paths = [path for folder in folders if (path := folder / f"{kind}.safetensors").is_file()]
-        found[kind] = read_adapter(paths[0]) if paths else None
-    return Adapters(**found)
+    paths = adapter_paths(checkpoint_folder, model_folder)
+    return Adapters(**{kind: read_adapter(path) for kind, path in paths.items()})
 
 
 def _denoiser(adapter: Adapter) -> Denoiser:

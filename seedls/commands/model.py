@@ -159,6 +159,8 @@ def run_info(args: argparse.Namespace) -> int:
     for key, value in details.items():
         if key == "memory_bytes":
             shown = _memory(value) or "-"
+        elif key == "adapters":
+            shown = ", ".join(f"{kind} {_megabytes(size)}" for kind, size in value.items()) or "none"
         elif key == "expected_ms":
             shown = ", ".join(f"{precision} {ms} a token" for precision, ms in value.items()) or "not measured yet"
         else:

@@ -300,6 +300,14 @@ def test_details_and_list(shop: Shop, home: Path) -> None:
         model_details("other", home)
 
 
+def test_details_name_the_adapters_beside_the_weights(shop: Shop, home: Path) -> None:
+    assert model_details("tiny", home).adapters == {}
+    folder = install_model("tiny", home)
+    (folder / "healing.safetensors").write_bytes(b"12345")
+    (folder / "other.safetensors").write_bytes(b"1")
+    assert model_details("tiny", home).adapters == {"healing": 5}
+
+
 def test_find_checkpoint(shop: Shop, home: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointMissing, match="run 'seedls model install tiny'"):
         find_checkpoint("tiny", home)
