@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 import model_runtime
-from benchmarks.edits.__main__ import is_reference, main, model_row, reference_row, share_changed
+from benchmarks.edits.__main__ import is_reference, main, model_row, part, reference_row, share_changed
 from benchmarks.edits.corpus import MAX_LINES, MIN_LINES, RefactorCase, refactor_cases
 from benchmarks.edits.offered import is_offered
 from benchmarks.edits.report import quality_table, speed_table
@@ -94,6 +94,13 @@ def test_an_unchanged_text_is_never_the_reference(cases: list[RefactorCase]) -> 
     assert {case.kind for case in cases if is_reference(case.after, case)} == set(REFACTORS)
     assert [case.case_id for case in cases if is_reference(case.before, case)] == []
     assert not is_reference("def f(:", cases[0])
+
+
+def test_a_part_is_named_from_one() -> None:
+    assert (part("1/1"), part("2/3")) == ((1, 1), (2, 3))
+    for wrong in ("0/2", "3/2", "1", "x/2", ""):
+        with pytest.raises(ValueError):
+            part(wrong)
 
 
 def test_rows_are_resumed_and_a_torn_one_is_made_again(
