@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("--policies", default=",".join(POLICIES))
     run.add_argument("--device", default="auto")
     run.add_argument("--threads", type=int)
-    run.add_argument("--part", type=part, default=(1, 1), metavar="K/N", help="every N-th case from the K-th, of those --max-lines leaves")
+    run.add_argument("--part", type=part, default=(1, 1), metavar="K/N", help="every N-th case from the K-th")
     for command in (forwards, run):
         command.add_argument("--limit", type=int, default=DEFAULT_CASES, help="cases (default: %(default)s)")
         command.add_argument("--max-lines", type=int, default=400, help="leave longer cases out")
