@@ -41,6 +41,11 @@ def register(subparsers: Any) -> None:
     heal.add_argument(
         "--plain-tokens", type=int, default=250, help="ordinary text a batch, kept near the base's distribution"
     )
+    heal.add_argument("--edit-share", type=float, default=0.25, help="of what is drawn; the rest are holes")
+    heal.add_argument("--suffix-first-share", type=float, default=0.7, help="of the holes: the decoder's layout")
+    heal.add_argument(
+        "--relatives", type=int, default=5, help="holes beside each suffix-first one that share its context"
+    )
     heal.add_argument("--start", type=Path, default=None, help="an exported healing adapter to begin from")
     heal.set_defaults(run_command=run_heal)
 
@@ -207,6 +212,7 @@ class RunSetting:
 
 def _healing_config(args: argparse.Namespace) -> TrainConfig:
     from model_runtime.training.config import TrainConfig
+    from model_runtime.training.samples import Mixture
 
     return TrainConfig(
         steps=args.steps,
@@ -220,6 +226,9 @@ def _healing_config(args: argparse.Namespace) -> TrainConfig:
         precision=args.precision,
         plain_tokens=getattr(args, "plain_tokens", 0),
         start=_digest(getattr(args, "start", None)),
+        mixture=Mixture(
+            edit_share=args.edit_share, suffix_first_share=args.suffix_first_share, relatives=args.relatives
+        ),
     )
 
 

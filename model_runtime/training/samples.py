@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from model_runtime.prompts import FENCE, InfillLayout, Specials, edit_ids, infill_ids
 from model_runtime.tokenizer import Tokenizer
 from model_runtime.training.data.edits import EditPair, draw_edit
-from model_runtime.training.data.fim import ContextWidths, Hole, draw_hole
+from model_runtime.training.data.fim import ContextWidths, Hole, draw_hole, draw_relatives
 from model_runtime.training.data.packages import SourceFile
-from model_runtime.training.objective import Sample
+from model_runtime.training.objective import Sample, packed_length
 from model_runtime.training.retention import plain_samples
 
 MAX_PROMPT_TOKENS = 300
@@ -32,6 +32,9 @@ class Mixture:
     """Of all samples; edits are longer, so this is about a third of the scored tokens."""
     suffix_first_share: float = 0.3
     """Of the holes."""
+    relatives: int = 0
+    """Holes drawn in a batch beside each suffix-first one, with the same end and suffix: nearly all of their prompts
+    is shared, so they cost little more than what is to be learned of them."""
     widths: ContextWidths = field(default_factory=ContextWidths)
 
 
@@ -82,11 +85,11 @@ class SampleStream:
         samples: list[Sample] = []
         total = 0
         while True:
-            sample = self.draw(rng)
-            total += len(sample.ids)
+            family = self._draw_family(rng)
+            total += packed_length(family)
             if samples and total > max_tokens:
                 return samples
-            samples.append(sample)
+            samples += family
 
     def plain(self, number: int, max_tokens: int) -> list[Sample]:
         """Ordinary text of batch `number`, for the retention loss: as many pieces as fit `max_tokens`."""
@@ -95,18 +98,28 @@ class SampleStream:
 
     def draw(self, rng: random.Random) -> Sample:
         """One sample; tries until a file offers one that is short enough."""
+        return self._draw(rng)[0]
+
+    def _draw(self, rng: random.Random) -> tuple[Sample, Hole | None]:
+        """A sample, and the hole it was made of if it is suffix first."""
         is_edit = rng.random() < self._mixture.edit_share
         suffix_first = rng.random() < self._mixture.suffix_first_share
         for _ in range(MAX_TRIES):
-            sample = self._draw_edit(rng) if is_edit and self._python else self._draw_infill(rng, suffix_first)
+            if is_edit and self._python:
+                pair, hole = draw_edit(rng.choice(self._python), rng), None
+                sample = self._maker.edit(pair) if pair else None
+            else:
+                hole = draw_hole(rng.choice(self._sources), rng, self._mixture.widths)
+                sample = self._maker.infill(hole, suffix_first=suffix_first) if hole else None
             if sample is not None and is_short_enough(sample):
-                return sample
+                return sample, hole if suffix_first else None
         raise AssertionError(f"no sample in {MAX_TRIES} tries: the data has no usable file")
 
-    def _draw_edit(self, rng: random.Random) -> Sample | None:
-        pair = draw_edit(rng.choice(self._python), rng)
-        return self._maker.edit(pair) if pair else None
-
-    def _draw_infill(self, rng: random.Random, suffix_first: bool) -> Sample | None:
-        hole = draw_hole(rng.choice(self._sources), rng, self._mixture.widths)
-        return self._maker.infill(hole, suffix_first=suffix_first) if hole else None
+    def _draw_family(self, rng: random.Random) -> list[Sample]:
+        """A sample and its relatives, ordered so that each shares the most with the one before it."""
+        sample, hole = self._draw(rng)
+        if hole is None or not self._mixture.relatives:
+            return [sample]
+        relatives = draw_relatives(hole, rng, self._mixture.relatives)
+        family = [sample, *(self._maker.infill(relative, suffix_first=True) for relative in relatives)]
+        return sorted(filter(is_short_enough, family), key=lambda each: each.prompt_length)

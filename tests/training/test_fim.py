@@ -15,6 +15,7 @@ from model_runtime.training.data.fim import (
     LineOffsets,
     bracket_spans,
     draw_hole,
+    draw_relatives,
     python_node_spans,
 )
 from model_runtime.training.data.packages import SourceFile
@@ -40,12 +41,28 @@ def test_a_hole_is_a_contiguous_cut(seed: int, name: str) -> None:
     assert not hole.middle.endswith("\r"), "a cut through CRLF would leave half a line ending in the hole"
 
 
+@given(seed=st.integers(0, 10_000), name=st.sampled_from(sorted(AWKWARD)))
+def test_relatives_are_other_cuts_with_the_same_end(seed: int, name: str) -> None:
+    rng = random.Random(seed)
+    hole = draw_hole(SourceFile("p", "p.py", "python", AWKWARD[name], "MIT"), rng, ContextWidths())
+    if hole is None:
+        return
+    relatives = draw_relatives(hole, rng, 5)
+    assert len({relative.prefix for relative in relatives} | {hole.prefix}) == len(relatives) + 1 <= 6
+    for relative in relatives:
+        assert relative.prefix + relative.middle == hole.prefix + hole.middle
+        assert relative.suffix == hole.suffix and relative.middle.strip() and relative.prefix
+        assert not relative.prefix.endswith("\r"), "a cursor does not stand inside a line end"
+
+
 @given(text=st.text(max_size=300), seed=st.integers(0, 1000))
 @settings(max_examples=200)
 def test_any_text_gives_a_hole_or_none(text: str, seed: int) -> None:
     for language in ("python", "typescript"):
         hole = draw_hole(SourceFile("p", "p", language, text, "MIT"), random.Random(seed), ContextWidths())
         assert hole is None or hole.prefix + hole.middle + hole.suffix in text
+        if hole is not None:
+            draw_relatives(hole, random.Random(seed), 5)
 
 
 def test_all_kinds_are_drawn_and_a_third_starts_mid_line(sources: list[SourceFile]) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from model_runtime.checkpoint import open_checkpoint
 from model_runtime.prompts import infill_ids
@@ -17,7 +21,7 @@ from model_runtime.training.data.packages import SourceFile
 from model_runtime.training.evaluate import decode_greedy
 from model_runtime.training.heal import batch_losses, frozen_states, load_network, prepare_network
 from model_runtime.training.network import TrainingNetwork, adapter_parameters
-from model_runtime.training.objective import Sample, pack
+from model_runtime.training.objective import MIN_SHARED, Sample, pack, packed_length
 from model_runtime.training.samples import Mixture, SampleMaker, SampleStream
 
 CONFIG = TrainConfig(steps=4, first_layer=1, rank=2, alpha=4.0, precision="float32", batch_tokens=160)
@@ -26,13 +30,13 @@ HOLE = Hole("def f(x):\n    return ", "x + 1", "\n\nf(2)\n", "mid_line", "python
 
 def test_only_hole_and_end_token_are_scored(maker: SampleMaker, tokenizer: Tokenizer) -> None:
     sample = maker.infill(HOLE, suffix_first=False)
-    batch = pack([sample, sample])
+    other = maker.infill(replace(HOLE, prefix="class A:\n    x = "), suffix_first=False)
+    batch = pack([sample, other])
     learned = [*tokenizer.encode(HOLE.middle), tokenizer.token_id("<|endoftext|>")]
     assert batch.targets.tolist() == learned * 2
     # The row before each scored token is the one that predicts it.
-    ids = batch.ids[0]
-    assert ids[batch.rows + 1].tolist() == learned * 2
-    assert ids[batch.rows[0]] == tokenizer.token_id("<|fim_middle|>")
+    read = [tokenizer.token_id("<|fim_middle|>"), *learned[:-1]]
+    assert batch.ids[0, batch.rows].tolist() == read * 2
 
 
 def test_both_layouts_are_the_decoders(maker: SampleMaker, tokenizer: Tokenizer) -> None:
@@ -77,6 +81,25 @@ def test_packed_samples_do_not_see_each_other(tiny_base: Path) -> None:
         changed = batch_losses(network, pack([other, two]), 1)
     assert torch.allclose(together, alone, atol=1e-4)
     assert torch.allclose(together[3:], changed[3:], atol=1e-4)
+
+
+@given(lengths=st.lists(st.tuples(st.integers(0, 40), st.integers(2, 12)), min_size=2, max_size=5))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_samples_that_begin_alike_share_rows_and_nothing_else(lengths: list[tuple[int, int]], tiny_base: Path) -> None:
+    network = load_network(tiny_base, "float32")
+    samples = [
+        Sample((*range(3, 3 + common), *range(100 + 20 * i, 100 + 20 * i + own)), max(1, common - 2), "a")
+        for i, (common, own) in enumerate(lengths)
+    ]
+    batch = pack(samples)
+    with torch.no_grad():
+        together = batch_losses(network, batch, 1)
+        alone = torch.cat([batch_losses(network, pack([sample]), 1) for sample in samples])
+    assert torch.allclose(together, alone, atol=1e-4)
+    assert batch.ids.shape[1] == packed_length(samples)
+    commons = [common for common, _ in lengths]
+    shared = sum(both for pair in pairwise(commons) if (both := min(pair)) >= MIN_SHARED)
+    assert packed_length(samples) == sum(len(sample.ids) - 1 for sample in samples) - shared
 
 
 def test_a_scored_token_cannot_see_itself_or_later(tiny_base: Path) -> None:
@@ -128,6 +151,18 @@ def test_the_stream_is_a_function_of_seed_and_number(sources: list[SourceFile], 
     assert stream.batch(6, 300) != later_first
     assert SampleStream(sources, maker, mixture, seed=8).batch(5, 300) != later_first
     assert sum(len(sample.ids) for sample in later_first) <= 300 or len(later_first) == 1
+
+
+def test_a_family_shares_end_and_suffix(sources: list[SourceFile], maker: SampleMaker) -> None:
+    widths = ContextWidths(min_prefix=30, max_prefix=60, min_suffix=10, max_suffix=20)
+    mixture = Mixture(edit_share=0.0, suffix_first_share=1.0, relatives=4, widths=widths)
+    batch = SampleStream(sources, maker, mixture, seed=7).batch(1, 2000)
+    alone = SampleStream(sources, maker, replace(mixture, relatives=0), seed=7).batch(1, 2000)
+    assert packed_length(batch) <= 2000 and len(batch) > 2 * len(alone)
+    marks = [maker.tokenizer.token_id(f"<|fim_{name}|>") for name in ("suffix", "prefix")]
+    for sample in batch:
+        assert sample.ids[0] == marks[0] and sample.ids.count(marks[1]) == 1
+    assert len({sample.ids for sample in batch}) > 2 * len(alone), "relatives are other holes, not copies"
 
 
 def test_the_mixture_is_what_it_says(sources: list[SourceFile], maker: SampleMaker) -> None:

@@ -12,7 +12,7 @@ import math
 import random
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from model_runtime.training.data.packages import SourceFile
@@ -20,7 +20,7 @@ from model_runtime.training.data.packages import SourceFile
 CHARS_PER_TOKEN = 3.3
 """Measured on this vocabulary over Python; only sets how wide a context is drawn."""
 
-HoleKind = Literal["line", "mid_line", "lines", "node", "empty"]
+HoleKind = Literal["line", "mid_line", "lines", "node", "empty", "relative"]
 
 HOLE_SHARES: dict[HoleKind, float] = {"line": 0.25, "mid_line": 0.30, "lines": 0.27, "node": 0.15, "empty": 0.03}
 MAX_HOLE_CHARS = 320
@@ -28,6 +28,9 @@ MAX_HOLE_LINES = 6
 PROSE_DROP = 0.8
 """Share of the holes without any sign of code (docstring prose, lone words) that are drawn again."""
 
+RELATIVE_IN_LAST_LINE = 0.65
+
+_BOUNDARY = re.compile(r"(?<=[^\w\s])|\b")
 _CODE_SIGN = re.compile(r"[=(\[{:.]|return|import|else|pass")
 
 
@@ -74,6 +77,41 @@ def draw_hole(source: SourceFile, rng: random.Random, widths: ContextWidths) -> 
     return Hole(source.text[prefix_start:start], middle, source.text[end:suffix_end], kind, source.language)
 
 
+def draw_relatives(hole: Hole, rng: random.Random, count: int) -> list[Hole]:
+    """At most `count` other holes that end where this one does and show the same text after it.
+
+    Most begin in its last line, as a cursor does that moves on while the line is typed; the others in lines above.
+    """
+    text = hole.prefix + hole.middle
+    starts: set[int] = set()
+    lines = _last_lines(text)
+    for _ in range(count if lines else 0):
+        first, end = lines[-1] if rng.random() < RELATIVE_IN_LAST_LINE else rng.choice(lines)
+        start = _draw_cursor(text, first, end, rng)
+        if text[start:].strip() and start > 0 and len(text) - start <= MAX_HOLE_CHARS:
+            starts.add(start)
+    starts -= {len(hole.prefix)}
+    return [replace(hole, prefix=text[:start], middle=text[start:], kind="relative") for start in sorted(starts)]
+
+
+def _last_lines(text: str) -> list[tuple[int, int]]:
+    """Start and end of the last lines that hold anything, line ends left out; as many as a hole may have."""
+    lines = [(match.start(), match.end()) for match in re.finditer(r"[^\r\n]+", text)]
+    return [(start, end) for start, end in lines if text[start:end].strip()][-MAX_HOLE_LINES:]
+
+
+def _draw_cursor(text: str, first: int, end: int, rng: random.Random) -> int:
+    """A place in one line where a completion may be asked for: mostly behind a sign or before a word."""
+    indent = first + len(text[first:end]) - len(text[first:end].lstrip())
+    kind = rng.random()
+    if kind < 0.2:
+        return indent
+    if kind < 0.25:
+        return first
+    boundaries = [indent + match.start() for match in _BOUNDARY.finditer(text[indent:end])]
+    return rng.choice(boundaries) if kind < 0.7 else rng.randint(indent, end - 1)
+
+
 def _draw_span(kind: HoleKind, source: SourceFile, rng: random.Random) -> tuple[int, int] | None:
     text = source.text
     if kind == "node":
@@ -104,7 +142,7 @@ def _mid_line_span(text: str, line: int, end: int, rng: random.Random) -> tuple[
     first = len(content) - len(content.lstrip())
     if len(content) - first < 3:
         return None
-    boundaries = [match.start() for match in re.finditer(r"(?<=[^\w\s])|\b", content) if match.start() > first]
+    boundaries = [match.start() for match in _BOUNDARY.finditer(content) if match.start() > first]
     at_boundary = boundaries and rng.random() < 0.6
     start = rng.choice(boundaries) if at_boundary else rng.randint(first + 1, len(content) - 1)
     stop = len(content)
