@@ -48,8 +48,7 @@ def write_card(
         "stage": stage,
         "config": config.to_dict(),
         **sources,
-        # Folders of the machine it ran on say nothing to a reader.
-        "command": " ".join(["seedls", "train", *(word.replace(str(default_home()), "SEEDLS_HOME") for word in argv)]),
+        "command": " ".join(["seedls", "train", *map(_for_readers, argv)]),
         "finished": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": machine(),
         "python": sys.version.split()[0],
@@ -62,6 +61,17 @@ def write_card(
         "held_out_loss": progress.held_out,
     }
     write_json(path, card)
+
+
+def _for_readers(word: str) -> str:
+    """A word of the command without the folders of the machine it ran on, which say nothing to a reader."""
+    path = Path(word)
+    if not path.is_absolute():
+        return word
+    for folder, shown in ((default_home(), Path("SEEDLS_HOME")), (Path.cwd(), Path())):
+        if path.is_relative_to(folder):
+            return (shown / path.relative_to(folder)).as_posix()
+    return path.name
 
 
 def add_figures(path: Path, name: str, figures: dict[str, Any]) -> None:

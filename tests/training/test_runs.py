@@ -217,9 +217,15 @@ def test_held_out_samples_are_fixed_and_complete(sources: list[SourceFile], make
 
 
 def test_command_line_trains_evaluates_and_exports(
-    tiny_base: Path, sources: list[SourceFile], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_base: Path,
+    sources: list[SourceFile],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    data, run = tmp_path / "data", tmp_path / "run"
+    monkeypatch.setenv("SEEDLS_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    data, run = tmp_path / "data", tmp_path / "home" / "run"
     data.mkdir()
     shards = {split: write_shards(data, split, sources) for split in ("train", "held_out")}  # type: ignore[arg-type]
     (data / MANIFEST).write_text(json.dumps({"shards": shards}), encoding="utf-8")
@@ -228,6 +234,8 @@ def test_command_line_trains_evaluates_and_exports(
     assert main(["heal", *common, *flags]) == 0
     card = json.loads((run / "card.json").read_text(encoding="utf-8"))
     assert card["steps"] == 2 and len(card["data_digest"]) == 64 and card["base"]["name"] == "tiny"
+    shown = f"seedls train heal --base {tiny_base.name} --data data --run SEEDLS_HOME/run --steps 2"
+    assert card["command"].startswith(shown), "no folder of this machine in a card"
     assert (run / "loss.svg").is_file()
     out = tmp_path / "healing.safetensors"
     assert main(["export", *common, "--out", str(out)]) == 0
