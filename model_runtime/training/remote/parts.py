@@ -51,14 +51,18 @@ def cut(folder: Path, files: Iterable[Path], out: Path, part_bytes: int) -> list
 
 
 def read_manifest(folder: Path) -> list[CutFile]:
-    """What `cut` wrote; CheckpointMissing without it, CheckpointCorrupt where it names a path outside the folder."""
+    """What `cut` wrote; CheckpointMissing without it, CheckpointCorrupt where it is something else or names a path
+    outside the folder."""
     path = folder / MANIFEST
     if not path.is_file():
         raise CheckpointMissing(f"no {MANIFEST} in {folder}")
-    files = [_file_of(raw) for raw in json.loads(path.read_text(encoding="utf-8"))["files"]]
+    try:
+        files = [_file_of(raw) for raw in json.loads(path.read_text(encoding="utf-8"))["files"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointCorrupt(f"{path} is no manifest of parts: {type(error).__name__}") from None
     for file in files:
         for name in (file.path, *(part.name for part in file.parts)):
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            if not PurePosixPath(name).name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                 raise CheckpointCorrupt(f"{path} names {name!r}, which is outside its folder")
     return files
 
@@ -66,7 +70,7 @@ def read_manifest(folder: Path) -> list[CutFile]:
 def missing_parts(folder: Path) -> list[Part]:
     """Parts that are not there, or not as the manifest says."""
     parts = [part for file in read_manifest(folder) for part in file.parts]
-    return [part for part in parts if not _is_right(folder / part.name, part.num_bytes, part.sha256)]
+    return [part for part in parts if not is_right(folder / part.name, part.num_bytes, part.sha256)]
 
 
 def join(folder: Path, out: Path) -> list[Path]:
@@ -75,17 +79,17 @@ def join(folder: Path, out: Path) -> list[Path]:
     for file in read_manifest(folder):
         target = out / file.path
         written.append(target)
-        if _is_right(target, file.num_bytes, file.sha256):
+        if is_right(target, file.num_bytes, file.sha256):
             continue
+        for part in file.parts:
+            if not is_right(folder / part.name, part.num_bytes, part.sha256):
+                raise CheckpointCorrupt(f"{folder / part.name} is missing or not what {MANIFEST} says")
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(target.name + ".part")
         with partial.open("wb") as stream:
             for part in file.parts:
-                source = folder / part.name
-                if not _is_right(source, part.num_bytes, part.sha256):
-                    raise CheckpointCorrupt(f"{source} is missing or not what {MANIFEST} says")
-                stream.write(source.read_bytes())
-        if not _is_right(partial, file.num_bytes, file.sha256):
+                stream.write((folder / part.name).read_bytes())
+        if not is_right(partial, file.num_bytes, file.sha256):
             raise CheckpointCorrupt(f"{target}: the parts do not make the file that {MANIFEST} names")
         partial.replace(target)
     return written
@@ -103,7 +107,7 @@ def _cut_file(folder: Path, file: Path, out: Path, part_bytes: int) -> CutFile:
             total += len(data)
             digest = hashlib.sha256(data).hexdigest()
             part = Part(f"{digest[:20]}.bin", len(data), digest)
-            if not _is_right(out / part.name, part.num_bytes, digest):
+            if not is_right(out / part.name, part.num_bytes, digest):
                 _write(out / part.name, data)
             parts.append(part)
             if len(data) < part_bytes:
@@ -112,11 +116,12 @@ def _cut_file(folder: Path, file: Path, out: Path, part_bytes: int) -> CutFile:
 
 
 def _file_of(raw: Mapping[str, Any]) -> CutFile:
-    parts = tuple(Part(**part) for part in raw["parts"])
+    parts = tuple(Part(str(part["name"]), int(part["num_bytes"]), str(part["sha256"])) for part in raw["parts"])
     return CutFile(str(raw["path"]), int(raw["num_bytes"]), str(raw["sha256"]), parts)
 
 
-def _is_right(path: Path, num_bytes: int, sha256: str) -> bool:
+def is_right(path: Path, num_bytes: int, sha256: str) -> bool:
+    """True when the file is there with this size and digest."""
     if not path.is_file() or path.stat().st_size != num_bytes:
         return False
     digest = hashlib.sha256()
