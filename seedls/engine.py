@@ -83,6 +83,8 @@ class Engine(Protocol):
 
     def candidates(self, request: CompletionRequest, count: int, should_stop: ShouldStop) -> list[CompletionResult]: ...
 
+    def read_ahead(self, request: CompletionRequest, should_stop: ShouldStop) -> int: ...
+
     def edit(self, request: EditRequest, should_stop: ShouldStop) -> Iterator[EditStep]: ...
 
     def close(self) -> None: ...
@@ -130,6 +132,16 @@ class RuntimeEngine:
         try:
             return runtime.candidates(request, count, should_stop)
         except (Cancelled, RequestError):
+            raise
+        except Exception as error:
+            raise self._broken(error) from error
+
+    def read_ahead(self, request: CompletionRequest, should_stop: ShouldStop) -> int:
+        """Read a hole's prompt, so that `complete` there need not; the tokens that are read now. Raises as it does."""
+        runtime = self._ready()
+        try:
+            return runtime.read_ahead(request, should_stop)
+        except RequestError:
             raise
         except Exception as error:
             raise self._broken(error) from error

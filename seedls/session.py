@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from typing import Any
@@ -140,6 +140,10 @@ class Session:
         self.ahead: dict[str, ShownCompletion] = {}
         """What would follow the shown completion of a document."""
         self.ahead_task: asyncio.Future[None] | None = None
+        self.on_broken: Callable[[Engine], Awaitable[None]] = _leave_broken
+        """What background work does about an engine that failed under it: nobody who asked will hear of it."""
+        self.reading_task: asyncio.Future[None] | None = None
+        """Reads around a caret that rests."""
         self.num_recoveries = 0
         """Times the model was loaded again because it broke, since the user last asked for it."""
         self._layers: dict[str, Mapping[str, Any]] = {}
@@ -245,7 +249,7 @@ class Session:
 
     def close(self) -> None:
         """Stop all work; nothing is waited for."""
-        for task in (self.waiting, self.ahead_task):
+        for task in (self.waiting, self.ahead_task, self.reading_task):
             if task is not None and not task.done():
                 task.cancel()
         for taken in list(self.accepted):
@@ -281,6 +285,10 @@ class Session:
     def is_excluded_path(self, path: str) -> bool:
         """The same for an absolute path with forward slashes; called on the workspace's thread too."""
         return any(fnmatch(path, pattern) for pattern in self.settings.exclude)
+
+
+async def _leave_broken(engine: Engine) -> None:
+    """Without a client there is nobody to load the model for."""
 
 
 def _changed_lines(before: DocumentSnapshot, change: ContentChange) -> LineChange:

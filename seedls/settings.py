@@ -94,6 +94,12 @@ class Settings:
         "While a completion is shown, compute what would follow it, so that it is there when you accept. Keeps the "
         "processor busy for suggestions you may not take.",
     )
+    completion_read_ahead: bool = _option(
+        "completion.readAhead",
+        True,
+        "While you edit a file and the caret rests, read the text around it, so that the first completion there comes "
+        "sooner. Only in editors that ask for code actions as the caret moves.",
+    )
     completion_in_comments: bool = _option("completion.inComments", False, "Complete while typing inside comments.")
     completion_in_strings: bool = _option("completion.inStrings", True, "Complete while typing inside strings.")
     completion_disabled_languages: tuple[str, ...] = _option(

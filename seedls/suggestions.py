@@ -1,4 +1,4 @@
-"""From a cursor to the texts worth showing there: gates, window, model, filters.
+"""From a cursor to the texts worth showing there: what is remembered, model, filters.
 
 Owns the order of these steps and the reason for every silence. It does not know which request asked (`inlineCompletion`
 or `completion`) nor its wire types.
@@ -23,36 +23,19 @@ from seedls.completion_filters import (
     filter_completion,
     indent_unit,
 )
-from seedls.context import Window, completion_window, is_multi_line_wanted
 from seedls.documents import DocumentSnapshot
 from seedls.edit_history import EditHistory
-from seedls.engine import Cancelled, CompletionRequest, CompletionResult, EngineFailed, SamplingParams, StopRules
-from seedls.line_endings import NormalisedText
+from seedls.engine import Cancelled, CompletionRequest, CompletionResult, EngineFailed
 from seedls.open_request import NoAnswer, OpenRequest, open_request
-from seedls.repository_context import with_snippets
+from seedls.scene import Ask, Scene, completion_request, is_multi_line, scene_at, tree_with_lead
 from seedls.scheduler import AHEAD, Finished, JobKey, NotRun, StopSignal
 from seedls.session import Session, ShownCompletion
-from seedls.syntax import SyntaxTree
 
 _log = logging.getLogger("seedls")
 _INVOKED_DEADLINE_FACTOR = 3
 """Who asks explicitly waits longer than who types."""
 _MORE_CANDIDATES_WITHIN_S = 0.6
 """After this time no further candidate is begun: who pressed the key wants to see the first."""
-_CLOSERS_AND_BLANKS = " \t)]}>\"'`,;:"
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One request for text at a cursor."""
-
-    request: str
-    """Name for reports."""
-    uri: str
-    position: types.Position
-    is_invoked: bool = False
-    selected: types.SelectedCompletionInfo | None = None
-    """The entry chosen in the completion menu, which the answer must extend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +48,11 @@ class Suggestions:
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Scene:
-    """Everything the steps share; texts use `\\n`."""
-
-    ask: Ask
-    snapshot: DocumentSnapshot
-    normal: NormalisedText
-    place: Place
-    tree: SyntaxTree | None
-    lead: str
-    """Text of the selected menu entry, or "": the answer starts with it."""
-    span: types.Range
-
-
 async def suggest(session: Session, ask: Ask) -> Suggestions | None:
     """The texts to show, or None; either way the session's metrics know why."""
     try:
         with open_request(session, ask.request, JobKey(ask.uri, "completion"), _deadline_ms(session, ask)) as request:
-            return await _answer(session, _scene(session, ask), request)
+            return await _answer(session, scene_at(session, ask), request)
     except NoAnswer:
         return None
 
@@ -92,55 +61,7 @@ def _deadline_ms(session: Session, ask: Ask) -> float:
     return session.settings.completion_deadline_ms * (_INVOKED_DEADLINE_FACTOR if ask.is_invoked else 1)
 
 
-def _scene(session: Session, ask: Ask) -> _Scene:
-    """Check every gate that needs no model; raises NoAnswer."""
-    settings = session.settings
-    snapshot = session.documents.get(ask.uri)
-    if snapshot is None:
-        raise NoAnswer("quiet", "the document is not open")
-    if not settings.completion_enabled:
-        raise NoAnswer("quiet", "completion.enabled is false")
-    if settings.completion_mode == "subtle" and not ask.is_invoked:
-        raise NoAnswer("quiet", "completion.mode is subtle and nobody asked")
-    if snapshot.language_id in settings.completion_disabled_languages:
-        raise NoAnswer("quiet", f"completions are off for language {snapshot.language_id!r}")
-    if session.is_excluded(ask.uri):
-        raise NoAnswer("quiet", "the file is excluded")
-    if session.engine.state != "ready":
-        raise NoAnswer("quiet", f"the model is not ready: {session.engine.message}")
-    return _with_texts(session, ask, snapshot)
-
-
-def _with_texts(session: Session, ask: Ask, snapshot: DocumentSnapshot) -> _Scene:
-    """Split the text at the cursor, or around the selected menu entry."""
-    normal = NormalisedText(snapshot.text)
-    if "\0" in normal.text:
-        raise NoAnswer("quiet", "the file is binary")
-    start = end = normal.from_original(snapshot.offset_at(ask.position))
-    lead = ""
-    if ask.selected is not None:
-        chosen = tuple(map(normal.from_original, snapshot.offsets_at(ask.selected.range)))
-        is_extension = chosen[0] <= start <= chosen[1] and ask.selected.text.startswith(normal.text[chosen[0] : start])
-        # Some clients send the visual selection here: that is not a menu entry, and is ignored.
-        if is_extension and "\n" not in normal.text[chosen[0] : chosen[1]] + ask.selected.text:
-            start, end = chosen
-            lead = ask.selected.text
-    place = Place(normal.text[:start] + lead, normal.text[end:])
-    tree = session.tree_for(snapshot, normal.text, start, end)
-    if tree is not None and not ask.is_invoked:
-        if not session.settings.completion_in_comments and tree.is_in_comment(start):
-            raise NoAnswer("quiet", "the cursor is in a comment")
-        if not session.settings.completion_in_strings and tree.is_in_string(start):
-            raise NoAnswer("quiet", "the cursor is in a string")
-    if ask.selected is None:
-        cursor = snapshot.clamped(ask.position)
-        span = types.Range(cursor, cursor)
-    else:
-        span = snapshot.range_at(normal.to_original(start), normal.to_original(end))
-    return _Scene(ask, snapshot, normal, place, tree, lead, span)
-
-
-async def _answer(session: Session, scene: _Scene, request: OpenRequest) -> Suggestions:
+async def _answer(session: Session, scene: Scene, request: OpenRequest) -> Suggestions:
     """From the cache of what is being typed into, else from the model; raises NoAnswer."""
     remembered = () if scene.ask.is_invoked else (session.shown.get(scene.ask.uri), session.ahead.get(scene.ask.uri))
     for known, reason in zip(remembered, ("continues what was shown", "was computed ahead"), strict=False):
@@ -169,10 +90,10 @@ async def _answer(session: Session, scene: _Scene, request: OpenRequest) -> Sugg
     return _suggestions(scene, texts, completion_id)
 
 
-async def _look_ahead(session: Session, scene: _Scene, text: str) -> None:
+async def _look_ahead(session: Session, scene: Scene, text: str) -> None:
     """Compute what follows a shown text as if it had been accepted; any other request ends this."""
     await asyncio.sleep(0)  # the answer that this follows is sent first
-    key = JobKey(scene.ask.uri, AHEAD)
+    key, engine = JobKey(scene.ask.uri, AHEAD), session.engine
     signal = session.scheduler.claim(key, session.settings.completion_deadline_ms)
     try:
         place = Place(scene.place.before + text, scene.place.after)
@@ -186,7 +107,9 @@ async def _look_ahead(session: Session, scene: _Scene, text: str) -> None:
         if follows:
             ahead = ShownCompletion(place.before, place.after, follows, uuid.uuid4().hex)
             session.ahead[scene.ask.uri] = ahead
-    except (NotRun, NoAnswer, EngineFailed):
+    except EngineFailed:
+        await session.on_broken(engine)
+    except (NotRun, NoAnswer):
         pass  # whoever asks next finds out
     except Exception as error:
         _log.error("looking ahead failed: %s", type(error).__name__)
@@ -194,7 +117,7 @@ async def _look_ahead(session: Session, scene: _Scene, text: str) -> None:
         session.scheduler.release(key, signal)
 
 
-async def _pause_in_typing(session: Session, scene: _Scene, signal: StopSignal) -> None:
+async def _pause_in_typing(session: Session, scene: Scene, signal: StopSignal) -> None:
     """Wait a moment while the user types: a newer request then replaces this one before the model starts."""
     if scene.ask.is_invoked:
         return
@@ -222,9 +145,9 @@ def pause_before_model(
     return max(0.0, pause - waited)
 
 
-async def _ask_model(session: Session, scene: _Scene, signal: StopSignal) -> Finished[list[CompletionResult]]:
+async def _ask_model(session: Session, scene: Scene, signal: StopSignal) -> Finished[list[CompletionResult]]:
     engine = session.engine
-    request = _request(session, scene)
+    request = completion_request(session, scene)
     count = session.settings.completion_candidates if scene.ask.is_invoked else 1
 
     def work(stop: StopSignal) -> list[CompletionResult]:
@@ -247,40 +170,7 @@ def _within(request: CompletionRequest, deadline_ms: float | None) -> Completion
     return replace(request, params=replace(request.params, deadline_ms=deadline_ms))
 
 
-def _request(session: Session, scene: _Scene) -> CompletionRequest:
-    settings = session.settings
-    window: Window = completion_window(
-        scene.place.before + scene.place.after,
-        len(scene.place.before),
-        settings.context_prefix_characters,
-        settings.context_suffix_characters,
-        None if scene.lead else scene.tree,
-    )
-    shown = session.shown.get(scene.ask.uri)
-    language = scene.snapshot.language_id
-    snippets = session.context_for(scene.ask.uri, language, window.prefix, window.suffix, scene.ask.position.line)
-    return CompletionRequest(
-        prefix=with_snippets(window.prefix, snippets, language),
-        suffix=window.suffix,
-        path=session.relative_path(scene.ask.uri),
-        language=language or None,
-        draft=shown.draft_for(scene.place.before, scene.place.after) if shown is not None else "",
-        stop=StopRules(max_lines=settings.completion_max_lines if _is_multi_line(scene) else 1, stop_at_dedent=True),
-        params=SamplingParams(
-            policy=settings.policy,  # type: ignore[arg-type]  # checked against the choices of the table
-            max_tokens=settings.completion_max_tokens,
-        ),
-    )
-
-
-def _is_multi_line(scene: _Scene) -> bool:
-    place = scene.place
-    if scene.ask.is_invoked and not place.line_after.strip(_CLOSERS_AND_BLANKS):
-        return not place.line_after.strip()
-    return is_multi_line_wanted(place.before + place.after, len(place.before))
-
-
-def _filtered(session: Session, scene: _Scene, result: CompletionResult) -> Filtered:
+def _filtered(session: Session, scene: Scene, result: CompletionResult) -> Filtered:
     """Confidence first (it needs the model's own token boundaries), then the text rules."""
     if result.finish_reason == "cancelled":
         return Filtered("", "the model was stopped")
@@ -290,23 +180,14 @@ def _filtered(session: Session, scene: _Scene, result: CompletionResult) -> Filt
     text = cut_weak_lines(result.text, result.token_ends, result.token_probs, minimum)
     if not text.strip() or (not result.token_ends and result.confidence < minimum):
         return Filtered("", f"the model was not sure enough ({result.confidence:.2f} < {minimum:.2f})")
-    is_multi_line = _is_multi_line(scene)
-    if text == result.text and result.finish_reason in ("deadline", "length") and is_multi_line:
+    several = is_multi_line(scene)
+    if text == result.text and result.finish_reason in ("deadline", "length") and several:
         text = drop_unfinished_line(text)
     unit = indent_unit(scene.normal.text)
-    tree = _tree_with_lead(scene)
-    return filter_completion(text, scene.place, is_multi_line=is_multi_line, indent_unit=unit, tree=tree)
+    tree = tree_with_lead(scene)
+    return filter_completion(text, scene.place, is_multi_line=several, indent_unit=unit, tree=tree)
 
 
-def _tree_with_lead(scene: _Scene) -> SyntaxTree | None:
-    """The parse of the text with the selected menu entry in it."""
-    tree = scene.tree
-    if tree is None or not scene.lead:
-        return tree
-    extended = scene.place.before + scene.place.after
-    return tree.reparsed(extended[tree.origin : tree.end + len(extended) - len(scene.normal.text)])
-
-
-def _suggestions(scene: _Scene, texts: list[str], completion_id: str) -> Suggestions:
+def _suggestions(scene: Scene, texts: list[str], completion_id: str) -> Suggestions:
     restore: Callable[[str], str] = scene.normal.restored
     return Suggestions(scene.snapshot, scene.span, tuple(restore(scene.lead + text) for text in texts), completion_id)

@@ -50,14 +50,16 @@ def candidates(model: Model, request: CompletionRequest, count: int, should_stop
 
 
 def read_ahead(model: Model, request: CompletionRequest, should_stop: ShouldStop) -> int:
-    """Read the widest prompt of this hole into the cache, a forward at a time; how many tokens it has.
+    """Read the prompt of this hole into the cache, a forward at a time; how many tokens it has.
 
-    For idle moments: a request with a deadline then finds a wide window ready. Stopping keeps what has been read.
+    For idle moments: first the window that the request's deadline leaves time for, then the widest, so that a request
+    with a deadline finds what it needs whenever it comes. Stopping keeps what has been read.
     """
-    no_hurry = replace(request, params=replace(request.params, deadline_ms=None))
-    task = Infill(model, no_hurry, should_stop).task
+    no_hurry = replace(request.params, deadline_ms=None)
     with contextlib.suppress(Cancelled):
-        read_prompt(model, task)
+        for params in dict.fromkeys((request.params, no_hurry)):
+            task = Infill(model, replace(request, params=params), should_stop).task
+            read_prompt(model, replace(task, params=no_hurry))
     return model.cache.length
 
 

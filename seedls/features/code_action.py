@@ -19,6 +19,7 @@ from seedls.instructions import (
 )
 from seedls.line_endings import NormalisedText, line_bounds
 from seedls.protocol import COMMAND_APPLY_ACTION, CUSTOM_INSTRUCTION, ActionData, to_wire
+from seedls.reading_ahead import caret_rests
 from seedls.session import Session
 
 OFFERED_KINDS = (
@@ -37,6 +38,8 @@ async def code_action(ls: SeedlsServer, params: types.CodeActionParams) -> list[
     snapshot = session.documents.get(params.text_document.uri)
     if snapshot is None or session.is_excluded(snapshot.uri):
         return None
+    if params.range.start == params.range.end and params.context.trigger_kind != types.CodeActionTriggerKind.Invoked:
+        caret_rests(session, snapshot.uri, params.range.start)
     reason = _why_disabled(session)
     if reason and not session.abilities.shows_disabled:
         return None

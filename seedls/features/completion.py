@@ -8,7 +8,8 @@ from seedls.connection import SeedlsServer, empty_on_failure
 from seedls.engine import EngineFailed
 from seedls.model_loading import recover
 from seedls.protocol import COMMAND_ACCEPTED
-from seedls.suggestions import Ask, Suggestions, suggest
+from seedls.scene import Ask
+from seedls.suggestions import Suggestions, suggest
 
 _MAX_LABEL = 60
 

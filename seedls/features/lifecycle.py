@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import uuid
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from lsprotocol import types
 
 from seedls.connection import SeedlsServer, log_failure
-from seedls.model_loading import load_model
+from seedls.model_loading import load_model, recover
 from seedls.positions import Encoding
 from seedls.session import ClientAbilities
 from seedls.settings import Settings
@@ -42,6 +43,7 @@ async def initialized(ls: SeedlsServer, params: types.InitializedParams) -> None
     # The files' layer holds all complaints of the layers below.
     _complain(ls, ls.session.read_settings_files() or complaints)
     _watch_workspace(ls)
+    ls.session.on_broken = functools.partial(recover, ls)
     await load_model(ls)
 
 

@@ -133,6 +133,18 @@ async def test_a_model_that_breaks_is_loaded_again_once_and_then_said(tmp_path: 
         assert await editor.actions(uri, ALL)  # disabled, but answered
 
 
+async def test_a_model_that_breaks_while_it_reads_ahead_is_loaded_again(tmp_path: Path) -> None:
+    script = Script(completions=(PlannedCompletion("", error="broken"),))
+    async with running_server(tmp_path, script) as editor:
+        uri = editor.open(URI, CODE)
+        caret = types.Range(types.Position(1, 4), types.Position(1, 4))
+        editor.replace_range(uri, caret, "x")
+        await editor.actions(uri, caret)
+        await wait_until(lambda: [state["state"] for state in editor.states][-3:] == ["failed", "loading", "ready"])
+        (read,) = editor.calls("read_ahead")
+        assert read["prefix"] == "def add(a, b):\n    " and read["suffix"] == "x\n"
+
+
 @pytest.mark.parametrize("way", ["initialize", "pull"])
 async def test_wrong_settings_are_named_in_one_message(tmp_path: Path, way: str) -> None:
     wrong: dict[str, Any] = {"completion": {"mode": "loud", "maxTokens": 0}, "colour": 1}

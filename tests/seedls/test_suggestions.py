@@ -13,8 +13,9 @@ from lsprotocol import types
 from seedls import syntax
 from seedls.documents import DocumentSnapshot
 from seedls.positions import Encoding
+from seedls.scene import Ask
 from seedls.session import Session
-from seedls.suggestions import Ask, Suggestions, suggest
+from seedls.suggestions import Suggestions, suggest
 from tests.seedls.texts import encodings, texts
 from tests.support.fake_engine import FakeEngine, PlannedCompletion, Script
 

@@ -153,6 +153,14 @@ class FakeEngine:
         texts = () if planned is None else (planned.text, *planned.others)[:count]
         return [CompletionResult(text, "end", 3, 1, 0.9) for text in texts]
 
+    def read_ahead(self, request: CompletionRequest, should_stop: ShouldStop) -> int:
+        planned = _first(self.script.completions, lambda one: request.prefix.endswith(one.after))
+        call = {"call": "read_ahead", "prefix": request.prefix, "suffix": request.suffix}
+        call["deadline_ms"] = request.params.deadline_ms
+        delay_s, error = (planned.delay_s, planned.error) if planned is not None else (0.0, "")
+        self._wait(delay_s, should_stop, call, error)
+        return len(request.prefix)
+
     def edit(self, request: EditRequest, should_stop: ShouldStop) -> Iterator[EditStep]:
         planned = _first(self.script.edits, lambda one: one.instruction in request.instruction)
         call = {"call": "edit", "instruction": request.instruction, "start": request.start, "end": request.end}

@@ -165,12 +165,28 @@ def test_little_time_means_a_small_window_and_a_read_one_stays(
 
 def test_reading_ahead_makes_a_wide_window_affordable(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     slow(runtime, monkeypatch, ms_a_row=1.0)
-    request = asked("value = other + 1\n" * 400, deadline_ms=600.0)
+    text = "value = other + 1\n" * 400
+    request = asked(text, deadline_ms=600.0)
     stops = iter([False] * 5 + [True])
-    assert runtime.read_ahead(request, lambda: next(stops)) == 5 * BLOCK
+    assert runtime.read_ahead(asked(text), lambda: next(stops)) == 5 * BLOCK
     assert runtime.read_ahead(request) > 1200
     result = runtime.complete(request)
     assert result.timings.cached_tokens == result.timings.prompt_tokens - 1 > 1200
+
+
+def test_reading_ahead_begins_with_what_a_deadline_leaves_time_for(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow(runtime, monkeypatch, ms_a_row=1.0)
+    runtime.complete(asked("z" * 3 + "\n" * 200))  # the pace of reading is known from here on
+    request = asked("value = other + 1\n" * 400, deadline_ms=600.0)
+    stops = iter([False] * 8 + [True])
+    runtime.read_ahead(request, lambda: next(stops))
+    result = runtime.complete(request)
+    assert result.timings.prompt_tokens < 500, "there was no time for more"
+    assert result.timings.cached_tokens == (result.timings.prompt_tokens - 1) // BLOCK * BLOCK, "whole blocks are kept"
+    runtime.read_ahead(request)
+    assert runtime.complete(request).timings.prompt_tokens > 1200
 
 
 def test_requests_between_the_steps_of_an_edit_do_not_disturb_it(runtime: Runtime) -> None:
