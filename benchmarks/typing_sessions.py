@@ -49,7 +49,9 @@ def read_texts(held_out: Path | None) -> list[str]:
     return [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py"))]
 
 
-def cut_sessions(texts: Sequence[str], count: int) -> list[Session]:
+def cut_sessions(
+    texts: Sequence[str], count: int, lines_before: int = LINES_BEFORE, lines_after: int = LINES_AFTER
+) -> list[Session]:
     """Lines spread over the files by a hash, so that the choice is fixed and no one's favourite."""
 
     def order(place: tuple[int, int]) -> str:
@@ -57,7 +59,8 @@ def cut_sessions(texts: Sequence[str], count: int) -> list[Session]:
 
     files = [text.splitlines(keepends=True) for text in texts]
     places = [(i, j) for i, lines in enumerate(files) for j in range(8, len(lines) - 4) if _is_code(lines[j])]
-    return [_cut(files[i], i, j) for i, j in sorted(places, key=order)[:count]]
+    chosen = sorted(places, key=order)[:count]
+    return [_cut(files[i], i, j, lines_before, lines_after) for i, j in chosen]
 
 
 def interleaved(sessions: Sequence[Session]) -> list[tuple[Session, int]]:
@@ -79,9 +82,9 @@ def _is_code(line: str) -> bool:
     )
 
 
-def _cut(lines: Sequence[str], file: int, index: int) -> Session:
+def _cut(lines: Sequence[str], file: int, index: int, lines_before: int, lines_after: int) -> Session:
     line = lines[index]
     indent = line[: len(line) - len(line.lstrip())]
-    before = "".join(lines[max(0, index - LINES_BEFORE) : index]) + indent
-    after = "\n" + "".join(lines[index + 1 : index + 1 + LINES_AFTER])
+    before = "".join(lines[max(0, index - lines_before) : index]) + indent
+    after = "\n" + "".join(lines[index + 1 : index + 1 + lines_after])
     return Session(f"{file}:{index + 1}", before, line.strip(), after)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ablation, calibration
+from benchmarks import ablation, calibration, caret_jumps
 from benchmarks.typing_sessions import STEPS, Session, cut_sessions, interleaved, read_texts
 from model_runtime import Runtime, RuntimeConfig
+from seedls.settings import Settings
 from tests.support.tiny_model import write_tiny_checkpoint
 
 TEXT = "".join(f"value_{i} = compute(first_{i}, 'é🎉')\n\tif value_{i}:  # note\n" for i in range(40))
@@ -67,6 +68,18 @@ def test_some_variants_only(runtime: Runtime, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         ablation.main(["--only", "fast policy,everything off"])
     assert "unknown variant 'everything off'" in capsys.readouterr().err
+
+
+def test_a_rest_reads_what_the_first_completion_then_need_not(runtime: Runtime) -> None:
+    sessions = cut_sessions([TEXT, TEXT.upper()], 4, 20, 10)
+    none, long = caret_jumps.run_jumps(runtime, sessions, (0.0, 30.0), Settings())
+    assert none["jumps"] == long["jumps"] == 4
+    assert long["seen_p50"] >= none["seen_p50"] > 4 * long["read_p50"]
+    assert none["read_p50"] > 4 * long["read_p50"]
+    lines = caret_jumps.as_markdown([none, long]).splitlines()
+    assert len({line.count("|") for line in lines}) == 1 and len(lines) == 4
+    with pytest.raises(SystemExit):
+        caret_jumps.main(["--rests", "a,b"])
 
 
 def test_calibration_recommends_a_minimum_that_reaches_the_share() -> None:
