@@ -61,6 +61,13 @@ def register(subparsers: Any) -> None:
     evaluate.add_argument("--healing", type=Path, default=None, help="healing adapter under a denoiser to be measured")
     evaluate.set_defaults(run_command=run_evaluate)
 
+    average = subparsers.add_parser("average", help="between two healing adapters, one trained on from the other")
+    average.add_argument("earlier", type=Path)
+    average.add_argument("later", type=Path)
+    average.add_argument("--share", type=float, default=0.5, help="of the later one (default %(default)s)")
+    average.add_argument("--out", type=Path, required=True, help="for example models/coder-0.5b/healing.safetensors")
+    average.set_defaults(run_command=run_average)
+
     export = subparsers.add_parser("export", help="write a run's adapter as a small int8 file")
     add_run_flags(export)
     export.add_argument("--out", type=Path, required=True, help="for example models/coder-0.5b/healing.safetensors")
@@ -155,6 +162,15 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.card:
         add_figures(args.card, f"{name}, {args.cases} held-out cases of each kind, seed {args.seed}", figures)
     print(json.dumps({"network": name, **figures}, indent=1))
+    return 0
+
+
+def run_average(args: argparse.Namespace) -> int:
+    """`average`."""
+    from model_runtime.training.average import average_adapters
+
+    num_bytes = average_adapters(args.earlier, args.later, args.share, args.out)
+    note(f"{args.out}: {num_bytes:,} bytes")
     return 0
 
 
