@@ -12,6 +12,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from model_runtime.adapters import read_adapter
 from model_runtime.errors import CheckpointMismatch, RequestError
 from model_runtime.training.card import write_json
@@ -37,14 +39,18 @@ def average_adapters(earlier: Path, later: Path, share: float, out: Path) -> int
     }:
         raise CheckpointMismatch(f"{earlier} and {later} adapt different linears")
     factors = {
-        name: (pair.a.lerp(other.factors[name].a, share), pair.b.lerp(other.factors[name].b, share))
-        for name, pair in one.factors.items()
+        name: (_between(low.a, other.factors[name].a, share), _between(low.b, other.factors[name].b, share))
+        for name, low in one.factors.items()
     }
     average = {"share": share, "earlier": one.digest, "later": other.digest}
     metadata = {key: value for key, value in other.metadata.items() if key != "format"}
     num_bytes = write_adapter(out, factors, {**metadata, "average": average})
     _write_card(earlier, later, average, out)
     return num_bytes
+
+
+def _between(x: Tensor, y: Tensor, share: float) -> Tensor:
+    return (1 - share) * x + share * y
 
 
 def _write_card(earlier: Path, later: Path, average: dict[str, Any], out: Path) -> None:
