@@ -124,7 +124,7 @@ class GgufFile:
         return {name: tensor.shape for name, tensor in self._tensors.items()}
 
     def read_rows(self, name: str, start: int, stop: int) -> torch.Tensor:
-        """Rows `start` to `stop` of one tensor, dequantised to float32."""
+        """Rows `start` to `stop` of one tensor, dequantised to float32; CheckpointCorrupt where one is not finite."""
         import numpy as np
         import torch
         from gguf import GGMLQuantizationType, dequantize
@@ -134,13 +134,16 @@ class GgufFile:
         count = (stop - start) * row_bytes
         raw = np.frombuffer(self._view, np.uint8, count=count, offset=tensor.offset + start * row_bytes).copy()
         kind = GGMLQuantizationType(tensor.type_id)
-        if kind.name == "F32":
-            values = raw.view("<f4")
-        elif kind.name == "F16":
-            values = raw.view("<f2").astype(np.float32)
-        else:
-            values = dequantize(raw.reshape(stop - start, row_bytes), kind)
-        values = np.ascontiguousarray(values, dtype=np.float32)
+        with np.errstate(all="ignore"):  # damage may make any bytes a scale: said below, as an error of ours
+            if kind.name == "F32":
+                values = raw.view("<f4")
+            elif kind.name == "F16":
+                values = raw.view("<f2").astype(np.float32)
+            else:
+                values = dequantize(raw.reshape(stop - start, row_bytes), kind)
+            values = np.ascontiguousarray(values, dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise CheckpointCorrupt(f"{self.path}: tensor {name!r} holds values that are not finite")
         return torch.from_numpy(values).reshape(stop - start, *tensor.shape[1:])
 
     def read(self, name: str) -> torch.Tensor:

@@ -149,6 +149,20 @@ def test_unknown_architecture(tmp_path: Path, raw: bytearray) -> None:
         open_checkpoint(file)
 
 
+@pytest.mark.parametrize("scale", [b"\x00\x7c", b"\x00\xfc", b"\x01\x7e"], ids=["inf", "-inf", "nan"])
+def test_a_scale_that_is_not_finite_is_said(path: Path, tmp_path: Path, scale: bytes) -> None:
+    raw = bytearray(path.read_bytes())
+    with GgufFile.open(path) as file:
+        name, tensor = next(
+            (name, tensor) for name, tensor in file._tensors.items() if tensor.type_id == gguf.GGMLQuantizationType.Q8_0
+        )
+    raw[tensor.offset : tensor.offset + 2] = scale
+    raw[tensor.offset + 2] = 0  # infinity times nothing
+    (tmp_path / "damaged.gguf").write_bytes(raw)
+    with GgufFile.open(tmp_path / "damaged.gguf") as file, pytest.raises(CheckpointCorrupt, match=name):
+        file.read(name)
+
+
 @settings(deadline=None, max_examples=200)
 @given(data=st.data())
 def test_damage_is_always_one_of_our_errors(path: Path, data: st.DataObject) -> None:
