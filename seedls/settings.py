@@ -96,9 +96,9 @@ class Settings:
     )
     completion_read_ahead: bool = _option(
         "completion.readAhead",
-        True,
-        "While you edit a file and the caret rests, read the text around it, so that the first completion there comes "
-        "sooner. Only in editors that ask for code actions as the caret moves.",
+        False,
+        "While you edit a file and the caret rests, read the text around it, so that the first completion there sees "
+        "more or comes sooner. Only where the editor asks for code actions at the caret; keeps the processor busy.",
     )
     completion_in_comments: bool = _option("completion.inComments", False, "Complete while typing inside comments.")
     completion_in_strings: bool = _option("completion.inStrings", True, "Complete while typing inside strings.")

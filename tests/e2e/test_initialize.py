@@ -135,7 +135,7 @@ async def test_a_model_that_breaks_is_loaded_again_once_and_then_said(tmp_path: 
 
 async def test_a_model_that_breaks_while_it_reads_ahead_is_loaded_again(tmp_path: Path) -> None:
     script = Script(completions=(PlannedCompletion("", error="broken"),))
-    async with running_server(tmp_path, script) as editor:
+    async with running_server(tmp_path, script, options={"completion": {"readAhead": True}}) as editor:
         uri = editor.open(URI, CODE)
         caret = types.Range(types.Position(1, 4), types.Position(1, 4))
         editor.replace_range(uri, caret, "x")

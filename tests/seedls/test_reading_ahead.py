@@ -28,7 +28,7 @@ class Desk:
         self.engine = FakeEngine(Script(completions=planned))
         self.session = Session(lambda settings: self.engine)
         self.engine.load(lambda message, fraction: None)
-        self.session.set_options("initialize", {"completion.debounceMs": 0, **options})
+        self.session.set_options("initialize", {"completion.debounceMs": 0, "completion.readAhead": True, **options})
         self.session.documents.open(types.TextDocumentItem(URI, "python", 1, text))
         if is_typed:
             start = types.Position(0, 0)
