@@ -8,19 +8,16 @@ actions wherever it comes to rest. Owns when such a rest is worth reading. It do
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from dataclasses import replace
 
 from lsprotocol import types
 
-from seedls.engine import Cancelled, CompletionRequest, EngineFailed, RequestError
-from seedls.open_request import NoAnswer
+from seedls.background import unasked
+from seedls.engine import CompletionRequest
 from seedls.scene import Ask, completion_request, scene_at
-from seedls.scheduler import AHEAD, JobKey, NotRun
 from seedls.session import Session
 
-_log = logging.getLogger("seedls")
 REST_S = 0.25
 """A caret on its way is not followed. Editors wait about as long again before they ask for code actions."""
 EDITED_WITHIN_S = 120.0
@@ -43,21 +40,11 @@ async def _read(session: Session, uri: str, position: types.Position) -> None:
     await asyncio.sleep(REST_S)
     if not session.scheduler.is_idle:
         return  # a completion asked here reads by itself
-    key = JobKey(uri, AHEAD)
-    signal = session.scheduler.claim(key)
-    engine = session.engine
-    try:
+    async with unasked(session, uri, "reading ahead") as signal:
+        engine = session.engine
         request = _hurried(session, completion_request(session, scene_at(session, Ask("readAhead", uri, position))))
         finished = await session.scheduler.run(signal, lambda stop: engine.read_ahead(request, stop.is_set))
         session.metrics.count("readAhead.tokens", finished.value)
-    except EngineFailed:
-        await session.on_broken(engine)
-    except (NotRun, NoAnswer, Cancelled, RequestError):
-        pass  # whoever asks next finds out
-    except Exception as error:
-        _log.error("reading ahead failed: %s", type(error).__name__)
-    finally:
-        session.scheduler.release(key, signal)
 
 
 def _hurried(session: Session, request: CompletionRequest) -> CompletionRequest:

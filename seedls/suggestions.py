@@ -7,7 +7,6 @@ or `completion`) nor its wire types.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 import uuid
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from lsprotocol import types
 
+from seedls.background import unasked
 from seedls.completion_filters import (
     Filtered,
     Place,
@@ -25,13 +25,12 @@ from seedls.completion_filters import (
 )
 from seedls.documents import DocumentSnapshot
 from seedls.edit_history import EditHistory
-from seedls.engine import Cancelled, CompletionRequest, CompletionResult, EngineFailed
+from seedls.engine import Cancelled, CompletionRequest, CompletionResult
 from seedls.open_request import NoAnswer, OpenRequest, open_request
 from seedls.scene import Ask, Scene, completion_request, is_multi_line, scene_at, tree_with_lead
-from seedls.scheduler import AHEAD, Finished, JobKey, NotRun, StopSignal
+from seedls.scheduler import Finished, JobKey, NotRun, StopSignal
 from seedls.session import Session, ShownCompletion
 
-_log = logging.getLogger("seedls")
 _INVOKED_DEADLINE_FACTOR = 3
 """Who asks explicitly waits longer than who types."""
 _MORE_CANDIDATES_WITHIN_S = 0.6
@@ -93,9 +92,7 @@ async def _answer(session: Session, scene: Scene, request: OpenRequest) -> Sugge
 async def _look_ahead(session: Session, scene: Scene, text: str) -> None:
     """Compute what follows a shown text as if it had been accepted; any other request ends this."""
     await asyncio.sleep(0)  # the answer that this follows is sent first
-    key, engine = JobKey(scene.ask.uri, AHEAD), session.engine
-    signal = session.scheduler.claim(key, session.settings.completion_deadline_ms)
-    try:
+    async with unasked(session, scene.ask.uri, "looking ahead", session.settings.completion_deadline_ms) as signal:
         place = Place(scene.place.before + text, scene.place.after)
         tree = scene.tree
         if tree is not None:
@@ -107,14 +104,6 @@ async def _look_ahead(session: Session, scene: Scene, text: str) -> None:
         if follows:
             ahead = ShownCompletion(place.before, place.after, follows, uuid.uuid4().hex)
             session.ahead[scene.ask.uri] = ahead
-    except EngineFailed:
-        await session.on_broken(engine)
-    except (NotRun, NoAnswer):
-        pass  # whoever asks next finds out
-    except Exception as error:
-        _log.error("looking ahead failed: %s", type(error).__name__)
-    finally:
-        session.scheduler.release(key, signal)
 
 
 async def _pause_in_typing(session: Session, scene: Scene, signal: StopSignal) -> None:
