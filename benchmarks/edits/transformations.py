@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 from model_runtime.training.data.edits import Rewrite, apply_rewrites, parse_function
 from model_runtime.training.data.edits import rename as rename_in_function
-from model_runtime.training.data.fim import LineOffsets
+from model_runtime.training.data.syntax_spans import LineOffsets
 
 Refactored = tuple[str, str]
 """(instruction, text after)."""

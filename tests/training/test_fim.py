@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 
 from model_runtime.training.data.fim import (
     MAX_HOLE_CHARS,
+    MAX_HOLE_LINES,
     ContextWidths,
-    LineOffsets,
-    bracket_spans,
     draw_hole,
     draw_relatives,
-    python_node_spans,
 )
 from model_runtime.training.data.packages import SourceFile
+from model_runtime.training.data.syntax_spans import LineOffsets, bracket_spans, python_node_spans
 
 AWKWARD = {
     "emoji": 'def f(x):\n    name = "🎉é"\n    return name + x\n',
@@ -69,7 +68,7 @@ def test_all_kinds_are_drawn_and_a_third_starts_mid_line(sources: list[SourceFil
     rng = random.Random(3)
     holes = [hole for _ in range(3000) if (hole := draw_hole(sources[0], rng, ContextWidths()))]
     kinds = Counter(hole.kind for hole in holes)
-    assert set(kinds) == {"line", "mid_line", "lines", "node", "empty"}
+    assert set(kinds) == {"line", "mid_line", "lines", "node", "span", "empty"}
     inside = [hole for hole in holes if hole.kind == "mid_line"]
     assert all(hole.prefix.rpartition("\n")[2].strip() for hole in inside)
     assert 0.2 < len(inside) / len(holes) < 0.5
@@ -77,11 +76,21 @@ def test_all_kinds_are_drawn_and_a_third_starts_mid_line(sources: list[SourceFil
     assert cut_words, "some holes must start inside a word"
 
 
+def test_random_spans_begin_and_end_anywhere(sources: list[SourceFile]) -> None:
+    rng = random.Random(5)
+    drawn = [hole for _ in range(4000) if (hole := draw_hole(sources[0], rng, ContextWidths()))]
+    spans = [hole for hole in drawn if hole.kind == "span" and hole.suffix]
+    inside = [h for h in spans if h.middle[-1].isalnum() and h.suffix[0].isalnum()]
+    assert len(inside) > 0.2 * len(spans), "a span may end inside a word"
+    assert max(hole.middle.count("\n") for hole in spans) == MAX_HOLE_LINES - 1
+    assert any("\n" not in hole.middle for hole in spans)
+
+
 @pytest.mark.parametrize("text", [AWKWARD["emoji"], AWKWARD["crlf"], AWKWARD["tabs"], 'x = "🎉"; y = call(x)\n'])
 def test_node_spans_are_nodes(text: str) -> None:
     import ast
 
-    spans = python_node_spans(text)
+    spans = python_node_spans(text, 320, 6)
     assert spans
     for start, end in spans:
         piece = text[start:end].replace("\r\n", "\n")
@@ -94,7 +103,7 @@ def test_line_offsets_count_utf8_columns() -> None:
 
 def test_bracket_spans_match_pairs() -> None:
     text = "f(a, g[1]) { return 1; } ("
-    assert [text[start:end] for start, end in bracket_spans(text)] == ["a, g[1]", " return 1; "]
+    assert [text[start:end] for start, end in bracket_spans(text, 320, 6)] == ["a, g[1]", " return 1; "]
 
 
 def test_context_widths_bound_what_is_shown(sources: list[SourceFile]) -> None:

@@ -14,8 +14,8 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from model_runtime.training.data.fim import LineOffsets
 from model_runtime.training.data.packages import SourceFile
+from model_runtime.training.data.syntax_spans import LineOffsets
 
 MIN_FUNCTION_CHARS = 60
 MAX_FUNCTION_CHARS = 520

@@ -1,28 +1,35 @@
 """Holes in real code: what is cut out of a file, and how much is shown around it.
 
 A hole is drawn the way an editor makes one: the rest of a line the cursor stands in (also inside a word, also before
-the closing bracket the editor put there), a whole line, a few lines, a syntax node; rarely nothing at all, which
+the closing bracket the editor put there), a whole line, a few lines, a syntax node; some from anywhere to anywhere, as
+in Bavarian et al. 2022 (Efficient Training of Language Models to Fill in the Middle); rarely nothing at all, which
 teaches to end at once. Works on text; token ids come later (samples.py).
 """
 
 from __future__ import annotations
 
-import ast
 import math
 import random
 import re
-import warnings
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from model_runtime.training.data.packages import SourceFile
+from model_runtime.training.data.syntax_spans import bracket_spans, python_node_spans
 
 CHARS_PER_TOKEN = 3.3
 """Measured on this vocabulary over Python; only sets how wide a context is drawn."""
 
-HoleKind = Literal["line", "mid_line", "lines", "node", "empty", "relative"]
+HoleKind = Literal["line", "mid_line", "lines", "node", "span", "empty", "relative"]
 
-HOLE_SHARES: dict[HoleKind, float] = {"line": 0.25, "mid_line": 0.30, "lines": 0.27, "node": 0.15, "empty": 0.03}
+HOLE_SHARES: dict[HoleKind, float] = {
+    "line": 0.22,
+    "mid_line": 0.28,
+    "lines": 0.24,
+    "node": 0.13,
+    "span": 0.10,
+    "empty": 0.03,
+}
 MAX_HOLE_CHARS = 320
 MAX_HOLE_LINES = 6
 PROSE_DROP = 0.8
@@ -125,6 +132,8 @@ def _draw_span(kind: HoleKind, source: SourceFile, rng: random.Random) -> tuple[
         return (end, end)
     if kind == "mid_line":
         return _mid_line_span(text, line, end, rng)
+    if kind == "span":
+        return _random_span(text, line, rng)
     if kind == "lines":
         for _ in range(rng.randint(1, MAX_HOLE_LINES - 1)):
             end = _line_end(text, _next_line(text, end))
@@ -151,68 +160,23 @@ def _mid_line_span(text: str, line: int, end: int, rng: random.Random) -> tuple[
     return (line + start, line + stop) if stop > start else None
 
 
+def _random_span(text: str, line: int, rng: random.Random) -> tuple[int, int] | None:
+    """From anywhere in this line to anywhere behind that, in it or in the next ones: both ends may cut a word."""
+    limit = _line_end(text, line)
+    start = rng.randint(line, limit)
+    for _ in range(rng.randint(0, MAX_HOLE_LINES - 1)):
+        limit = _line_end(text, _next_line(text, limit))
+    limit = min(limit, start + MAX_HOLE_CHARS)
+    if start >= limit:
+        return None
+    end = rng.randint(start + 1, limit)
+    return start, end + text.startswith("\r\n", end - 1)
+
+
 def _node_span(source: SourceFile, rng: random.Random) -> tuple[int, int] | None:
-    spans = python_node_spans(source.text) if source.language == "python" else bracket_spans(source.text)
+    spans_of = python_node_spans if source.language == "python" else bracket_spans
+    spans = spans_of(source.text, MAX_HOLE_CHARS, MAX_HOLE_LINES)
     return rng.choice(spans) if spans else None
-
-
-def python_node_spans(text: str) -> list[tuple[int, int]]:
-    """Character spans of statements and larger expressions, short enough to be a hole."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError):
-            return []
-    offsets = LineOffsets(text)
-    spans = set()
-    for node in ast.walk(tree):
-        if isinstance(
-            node, ast.stmt | ast.Call | ast.BinOp | ast.Compare | ast.BoolOp | ast.List | ast.Dict | ast.IfExp
-        ):
-            span = offsets.span(node)
-            if 4 <= span[1] - span[0] <= MAX_HOLE_CHARS and text.count("\n", *span) < MAX_HOLE_LINES:
-                spans.add(span)
-    return sorted(spans)
-
-
-def bracket_spans(text: str) -> list[tuple[int, int]]:
-    """Spans between matching brackets of brace languages (strings are not parsed: a hole need not be perfect)."""
-    spans, stack = [], []
-    closing = {")": "(", "]": "[", "}": "{"}
-    for offset, char in enumerate(text):
-        if char in "([{":
-            stack.append((char, offset))
-        elif char in closing and stack and stack[-1][0] == closing[char]:
-            start = stack.pop()[1] + 1
-            if 4 <= offset - start <= MAX_HOLE_CHARS and text.count("\n", start, offset) < MAX_HOLE_LINES:
-                spans.append((start, offset))
-    return spans
-
-
-class LineOffsets:
-    """Turns an ast node's lines and UTF-8 columns into character offsets of the text."""
-
-    def __init__(self, text: str) -> None:
-        self._lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", text)  # as Python's parser counts them
-        self._starts = [0]
-        for line in self._lines:
-            self._starts.append(self._starts[-1] + len(line))
-
-    def offset(self, line: int, column: int) -> int:
-        """Character offset of 1-based line and 0-based UTF-8 column."""
-        text = self._lines[line - 1]
-        return self._starts[line - 1] + (
-            column if text.isascii() else len(text.encode()[:column].decode("utf-8", "ignore"))
-        )
-
-    def span(self, node: ast.AST) -> tuple[int, int]:
-        """Start and end of any node with a position."""
-        where = node  # every caller passes statements, expressions or arguments, which have positions
-        return (
-            self.offset(where.lineno, where.col_offset),  # type: ignore[attr-defined]
-            self.offset(where.end_lineno, where.end_col_offset),  # type: ignore[attr-defined]
-        )
 
 
 def _context(text: str, start: int, end: int, rng: random.Random, widths: ContextWidths) -> tuple[int, int]:
