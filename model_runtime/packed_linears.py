@@ -3,7 +3,7 @@
 One folder a model and set-up under `packed/` of the home, one safetensors file a linear, in the order in which the
 network builds them. The folder's name holds a digest of everything the rows depend on: checkpoint, merged adapter,
 and the format below. It appears whole or not at all (written beside, then renamed), so two processes may load at once.
-A folder that cannot be read is thrown away and made again.
+A folder that cannot be read is thrown away and made again; what a killed process left half written goes after an hour.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from model_runtime.layers.linear import Int8Linear, quantize_rows
 
 # Changes with the order in which a network builds its linears and with how rows are quantised.
 _FORMAT = 1
+
+_ABANDONED_S = 3600.0
 
 
 def packed_folder(home: Path, name: str, digest: str, healing: Adapter | None) -> Path:
@@ -74,8 +77,9 @@ class PackedLinears:
         if self._part is None:
             return
         for other in self._folder.parent.iterdir():
-            if _model_of(other) == _model_of(self._folder) and other != self._folder:
-                shutil.rmtree(other, ignore_errors=True)  # of an older adapter or checkpoint of this model
+            is_older = _model_of(other) == _model_of(self._folder) and other != self._folder
+            if is_older or _is_abandoned(other):
+                shutil.rmtree(other, ignore_errors=True)
         try:
             self._part.rename(self._folder)
         except OSError:
@@ -108,6 +112,14 @@ class PackedLinears:
 
 def _model_of(folder: Path) -> str:
     return "" if folder.suffix == ".part" else folder.name.rpartition("-")[0]
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Half written by a process that has long gone: no load takes an hour."""
+    try:
+        return folder.suffix == ".part" and time.time() - folder.stat().st_mtime > _ABANDONED_S
+    except OSError:
+        return False  # another process was faster
 
 
 def _read_rows(file: Path, shape: torch.Size) -> tuple[Tensor, Tensor]:

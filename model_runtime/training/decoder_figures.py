@@ -110,7 +110,8 @@ def runtime_with(
 ) -> Iterator[Runtime]:
     """The runtime over a base with exactly these adapters; closed and cleaned up afterwards."""
     with tempfile.TemporaryDirectory(prefix="seedls-figures-") as name:
-        folder = Path(name)
+        folder = Path(name) / "figures"  # kept rows go by the folder's name: the same one each time, or they pile up
+        folder.mkdir()
         for file in base.iterdir():
             if file.name not in ("healing.safetensors", "mask.safetensors"):
                 (folder / file.name).symlink_to(file.resolve())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -99,6 +100,17 @@ def test_another_adapter_is_another_folder_and_the_old_one_goes(tmp_path: Path) 
         packed.make_linear(torch.ones(16, 16), None)
         packed.finish()
     assert {path.name for path in (tmp_path / "packed").iterdir()} == {places[1].name, places[4].name}
+
+
+def test_what_a_killed_load_left_goes_in_time(config: RuntimeConfig) -> None:
+    assert config.home is not None
+    old, new = (config.home / "packed" / f"{name}-1.part" for name in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / "0000.safetensors").write_bytes(b"half")
+    os.utime(old, (0, 0))
+    logits(config)
+    assert new.name in folders(config) and old.name not in folders(config) and len(folders(config)) == 2
 
 
 def test_many_loading_at_once_leave_one_whole_folder(tmp_path: Path) -> None:
