@@ -48,6 +48,8 @@ class Rows:
     """Guesses for the positions behind it, evaluated causally."""
     masks: Sequence[int] = ()
     """Masked positions behind those, bidirectional, through the denoiser: they draft the next canvas."""
+    unread: Sequence[int] = ()
+    """The end of the prompt before the anchor, where it was left for this forward: read here, asked nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,31 +81,31 @@ def denoise_step(
     accept_all: bool = False,
     num_first_choices: int = 0,
 ) -> StepResult:
-    """Evaluate the canvas behind the anchor; commits the anchor and the accepted rows to the cache.
+    """Evaluate the canvas behind the anchor; commits what was unread, the anchor and the accepted rows to the cache.
 
     `forbidden` (F,) are ids never chosen; `allowed` are the only ids that the first rows may choose (healing.py).
     `accept_all` takes every guess as it is (a block's last step).
     """
-    if num_first_choices == 0 and decides_by_itself(network, params, allowed):
+    if num_first_choices == 0 and not rows.unread and decides_by_itself(network, params, allowed):
         given = (network, cache, rows.anchor, rows.canvas, len(rows.masks), params, forbidden)
         return StepResult(*decide_step(*given, accept_all=accept_all), first_choices=[])
-    canvas, num_causal = rows.canvas, 1 + len(rows.canvas)
-    ids = torch.tensor([rows.anchor, *canvas, *rows.masks], device=network.device)
+    canvas, num_causal, num_unread = rows.canvas, 1 + len(rows.canvas), len(rows.unread)
+    ids = torch.tensor([*rows.unread, rows.anchor, *canvas, *rows.masks], device=network.device)
     hidden = network.forward(ids, cache, num_canvas=len(rows.masks))
-    logits = network.logits(hidden)  # (anchor + canvas + masks, vocabulary)
+    logits = network.logits(hidden[num_unread:])  # (anchor + canvas + masks, vocabulary)
     # One thread: with several, torch splits a lone row's sum over the vocabulary, and a token's probability would
     # depend in its last bits on how many rows it was evaluated with.
     with serial_between_products():
         logits[:, forbidden] = float("-inf")
         _restrict(logits, allowed)
-        choices = choose(logits[:num_causal], params.temperature, params.seed, cache.length + 1)
+        choices = choose(logits[:num_causal], params.temperature, params.seed, cache.length + num_unread + 1)
         num_accepted = len(canvas) if accept_all else _num_accepted(canvas, choices, logits, params)
         accepted = list(canvas[:num_accepted])
         log_probs = choices.log_probs[: num_accepted + 1]
         for i in range(num_accepted):
             if accepted[i] != choices.token_ids[i]:
                 log_probs[i] = float(torch.log_softmax(logits[i], dim=-1)[accepted[i]])
-        cache.commit([rows.anchor, *accepted])
+        cache.commit([*rows.unread, rows.anchor, *accepted])
         if num_accepted < len(canvas):  # the masked rows stood behind a wrong guess
             refined = choices.token_ids[num_accepted + 1 :]
             probs = [math.exp(each) for each in choices.log_probs[num_accepted + 1 :]]

@@ -35,6 +35,11 @@ def decides_by_itself(network: object, params: SamplingParams, allowed: Sequence
     return isinstance(network, FusedNetwork) and params.temperature == 0.0 and not any(allowed)
 
 
+def reads_whole_prompts(network: object) -> bool:
+    """True where a step has no place for rows that were not read yet: it lays out its own."""
+    return isinstance(network, FusedNetwork)
+
+
 def decide_step(
     network: object,
     cache: KeyValueCache,

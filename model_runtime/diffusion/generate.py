@@ -15,6 +15,7 @@ import torch
 from model_runtime.api import FinishReason
 from model_runtime.cache.prefix import num_block_rows
 from model_runtime.diffusion.denoise import Rows, StepResult, denoise_step, draft_step
+from model_runtime.diffusion.device_step import reads_whole_prompts
 from model_runtime.diffusion.planner import Plan, Planner
 from model_runtime.diffusion.prefill import read_prompt
 from model_runtime.diffusion.task import Decoding, JudgeToken, Model, Task, check_params
@@ -30,7 +31,7 @@ def decode(model: Model, task: Task) -> Iterator[Decoding]:
     """
     state = task.state
     check_params(task.params)
-    read_prompt(model, task)
+    unread = read_prompt(model, task, leave_rest=not reads_whole_prompts(model.network))
     planner = Planner(model, task)
     anchor = task.prompt[-1]
     steps_in_block = tokens_in_block = 0
@@ -39,10 +40,11 @@ def decode(model: Model, task: Task) -> Iterator[Decoding]:
         if state.finish_reason is not None:
             break
         started = time.perf_counter()
-        plan = _plan(model, task, planner)
+        plan = _plan(model, task, planner, len(unread))
         steps_in_block += 1
         is_last_step = _is_over(task, steps_in_block)
-        step = _step(model, task, anchor, plan, accept_all=is_last_step)
+        step = _step(model, task, anchor, plan, unread, accept_all=is_last_step)
+        unread = []
         planner.learn(plan, step, len(state.token_ids))
         tokens_in_block += len(step.token_ids)
         if tokens_in_block >= planner.block_size or is_last_step:
@@ -89,9 +91,10 @@ def _interruption(task: Task) -> FinishReason | None:
     return "deadline" if left is not None and left <= 0 else None
 
 
-def _plan(model: Model, task: Task, planner: Planner) -> Plan:
-    room = min(task.params.max_tokens - len(task.state.token_ids), model.cache.capacity - model.cache.length) - 1
-    plan = planner.plan(room)
+def _plan(model: Model, task: Task, planner: Planner, num_unread: int) -> Plan:
+    left = model.cache.capacity - model.cache.length - num_unread
+    room = min(task.params.max_tokens - len(task.state.token_ids), left) - 1
+    plan = planner.plan(room, num_unread)
     if task.first is None or task.state.token_ids:
         return plan
     # Another candidate: its first token is evaluated as a guess that cannot be refused, in the first forward.
@@ -105,10 +108,10 @@ def _is_over(task: Task, steps_in_block: int) -> bool:
     return params.policy == "fast" and params.max_steps is not None and steps_in_block > params.max_steps and is_free
 
 
-def _step(model: Model, task: Task, anchor: int, plan: Plan, *, accept_all: bool) -> StepResult:
+def _step(model: Model, task: Task, anchor: int, plan: Plan, unread: Sequence[int], *, accept_all: bool) -> StepResult:
     state, mask = task.state, model.mask_token_id
     num_masks = plan.num_masks if model.switches.fusion else 0
-    rows = Rows(anchor, plan.canvas, [mask] * num_masks if mask is not None else [])
+    rows = Rows(anchor, plan.canvas, [mask] * num_masks if mask is not None else [], unread)
     is_first = not state.token_ids
     started = time.perf_counter()
     step = denoise_step(
@@ -121,7 +124,7 @@ def _step(model: Model, task: Task, anchor: int, plan: Plan, *, accept_all: bool
         accept_all=accept_all,
         num_first_choices=task.num_first_choices if is_first else 0,
     )
-    model.pace.observe(1 + len(plan.canvas) + num_masks, (time.perf_counter() - started) * 1e3)
+    model.pace.observe(len(unread) + 1 + len(plan.canvas) + num_masks, (time.perf_counter() - started) * 1e3)
     state.forwards += 1
     if is_first:
         state.first_choices = step.first_choices

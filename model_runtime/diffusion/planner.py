@@ -50,15 +50,17 @@ class Planner:
         self._refined: list[int] = []
         self._refined_probs: list[float] = []
         self._refined_source = "none"
+        self._ms_reading = 0.0
 
     @property
     def block_size(self) -> int:
         """Positions after which a block of `fast` is closed."""
         return self._limit
 
-    def plan(self, room: int) -> Plan:
-        """At most `room` guesses and masks for the next step."""
-        task = self._task
+    def plan(self, room: int, num_unread: int = 0) -> Plan:
+        """At most `room` guesses and masks for the next step, which also reads that many rows of the prompt."""
+        task, pace = self._task, self._model.pace
+        self._ms_reading = pace.ms(1 + num_unread) - pace.ms(1)
         if task.params.policy == "ar" or room <= 0:
             return Plan([], 0, "none")
         asked = min(self._limit, room)
@@ -139,4 +141,4 @@ class Planner:
 
     def _ms_left(self) -> float | None:
         left = self._task.ms_left()
-        return None if left is None else max(0.0, left)
+        return None if left is None else max(0.0, left - self._ms_reading)

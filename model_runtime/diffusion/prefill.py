@@ -16,9 +16,11 @@ from model_runtime.diffusion.task import Model, Task
 from model_runtime.errors import Cancelled, RequestError
 
 
-def read_prompt(model: Model, task: Task) -> None:
+def read_prompt(model: Model, task: Task, *, leave_rest: bool = False) -> list[int]:
     """Bring all of the prompt but its last token into the cache; Cancelled between forwards.
 
+    With `leave_rest` the rows behind the last whole block may stay unread, for the first denoising step to take along:
+    both compute causal rows one by one, so they come out the same, and a forward is saved. Returns what was left.
     Sets `finish_reason` to "deadline" when the time runs out first. One forward is always done, or a short deadline
     would never get anywhere.
     """
@@ -35,11 +37,15 @@ def read_prompt(model: Model, task: Task) -> None:
         if task.should_stop():
             raise Cancelled("stopped while reading the prompt")
         rows = _next_rows(model, prompt)
+        is_rest = cache.length >= num_block_rows(len(prompt))
+        if leave_rest and is_rest and not _is_too_late(model, task, len(rows) + 1):
+            break
         if cache.length > state.cached_tokens and _is_too_late(model, task, len(rows)):
             state.finish_reason = "deadline"
             break
         _read(model, rows, len(prompt), waits=task.params.deadline_ms is not None)
     state.prefill_ms = (time.perf_counter() - started) * 1e3
+    return prompt[cache.length :] if state.finish_reason is None else []
 
 
 def _next_rows(model: Model, prompt: Sequence[int]) -> Sequence[int]:
