@@ -84,6 +84,8 @@ def _with_texts(session: Session, ask: Ask, snapshot: DocumentSnapshot) -> Scene
             start, end = chosen
             lead = ask.selected.text
     place = Place(normal.text[:start] + lead, normal.text[end:])
+    if not ask.is_invoked and not (place.before.strip() or place.after.strip()):
+        raise NoAnswer("quiet", "the file is empty: there is nothing to go by")
     tree = session.tree_for(snapshot, normal.text, start, end)
     if tree is not None and not ask.is_invoked:
         if not session.settings.completion_in_comments and tree.is_in_comment(start):

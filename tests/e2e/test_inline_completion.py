@@ -233,6 +233,16 @@ async def test_quiet_in_comments_and_when_not_sure(editor: Editor) -> None:
     assert (await editor.explain())["reason"] == "the model was not sure enough (0.10 < 0.35)"
 
 
+@pytest.mark.parametrize("text", ["", "\n\n", " \t\r\n"])
+async def test_an_empty_file_gives_nothing_to_go_by_unless_asked(editor: Editor, text: str) -> None:
+    editor.plan(Script(completions=(PlannedCompletion("import os"),)))
+    uri = editor.open(URI, text)
+    assert await editor.inline(uri, 0, 0) is None
+    assert (await editor.explain())["reason"] == "the file is empty: there is nothing to go by"
+    assert editor.calls("complete") == []
+    assert await editor.inline_texts(uri, 0, 0, invoked=True) == ["import os"]
+
+
 async def test_old_trigger_kinds_are_understood_and_unreadable_requests_answered(tmp_path: Path) -> None:
     async with running_server(tmp_path, ANSWER, configuration={"completion": {"mode": "subtle"}}) as editor:
         uri = editor.open(URI, CODE)
