@@ -145,6 +145,7 @@ class Timings:
     """Milliseconds spent, and what was reused."""
 
     prefill_ms: float = 0.0
+    """Reading the prompt, but for what the first denoising step reads of its end."""
     denoise_ms: float = 0.0
     total_ms: float = 0.0
     prompt_tokens: int = 0

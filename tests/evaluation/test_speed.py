@@ -136,7 +136,7 @@ def test_prefill_counts_what_was_read() -> None:
         def complete(self, request: CompletionRequest, should_stop: ShouldStop = never_stop) -> CompletionResult:
             seen.append(request.prefix)
             tokens = len(request.prefix) // 3
-            timings = Timings(prefill_ms=tokens / 4, prompt_tokens=tokens, cached_tokens=10)
+            timings = Timings(prefill_ms=tokens / 8, denoise_ms=tokens / 8, prompt_tokens=tokens, cached_tokens=10)
             return CompletionResult("", "end", 1, 1, confidence=1.0, timings=timings)
 
     seen: list[str] = []

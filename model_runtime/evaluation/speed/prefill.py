@@ -1,6 +1,7 @@
-"""Milliseconds to read a new prompt, by its length, as the user's own device reads it.
+"""Milliseconds to read a new prompt and choose its first token, by its length, on the user's own device.
 
-Taken through the public API: a hole in a file that no cache has seen, one token asked for.
+Taken through the public API: a hole in a file that no cache has seen, one token asked for. The step that chooses it
+counts, since it may read the prompt's end.
 """
 
 from __future__ import annotations
@@ -53,4 +54,4 @@ def _read(runtime: Decoder, case: Case, first_line: str, length: int) -> tuple[i
     text = first_line + case.prefix * (num_chars // max(1, len(case.prefix)) + 1)
     request = CompletionRequest(prefix=text[:num_chars], language=case.language, params=SamplingParams(max_tokens=1))
     timings = runtime.complete(request).timings
-    return timings.prompt_tokens - timings.cached_tokens, timings.prefill_ms
+    return timings.prompt_tokens - timings.cached_tokens, timings.prefill_ms + timings.denoise_ms
