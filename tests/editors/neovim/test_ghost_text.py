@@ -179,7 +179,7 @@ def test_an_empty_file_and_one_without_a_last_line_end(start: Start, tmp_path: P
     (tmp_path / "b.py").write_bytes("é = 1\n\tif é:\n\t\t".encode())
     script = Script((PlannedCompletion("pass  # 👋", after="\t\t"), PlannedCompletion("import os", after="")))
     with start(script, "") as editor:
-        editor.keys("i")
+        editor.keys("i<M-Bslash>")  # of its own accord it has nothing to go by
         editor.until_shown("import os")
         editor.keys("<Tab><Esc>")
         editor.until(lambda: editor.lines() == ["import os"])
