@@ -40,7 +40,7 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of one forward, in order."""
+    """The rows of one forward, in order behind what is `unread`."""
 
     anchor: int
     """The newest committed token, not in the cache yet."""
@@ -49,7 +49,7 @@ class Rows:
     masks: Sequence[int] = ()
     """Masked positions behind those, bidirectional, through the denoiser: they draft the next canvas."""
     unread: Sequence[int] = ()
-    """The end of the prompt before the anchor, where it was left for this forward: read here, asked nothing."""
+    """In front of all: the end of the prompt before the anchor, where it was left to this forward; asked nothing."""
 
 
 @dataclass(frozen=True, slots=True)
