@@ -34,6 +34,7 @@ EXAMPLES = """examples:
   %(prog)s infilling-single --policy ar --out runs/single-ar --resume
   %(prog)s infilling-single --solver llama-cpp --gguf model.gguf
   %(prog)s corpus --data path/to/sources --limit 200
+  %(prog)s corpus --data path/to/sources --only :block      only the holes of several lines
   %(prog)s compare runs/single-ar runs/single-lossless runs/single-fast
 """
 
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--block", type=int, metavar="B", help="canvas positions denoised together")
     parser.add_argument("--steps", type=int, metavar="S", help="denoising steps allowed per block")
     parser.add_argument("--accept", type=float, metavar="P", help="fast: acceptance threshold, 0-1")
+    parser.add_argument("--only", metavar="TEXT", help="only cases whose id contains TEXT; a subset is drawn from them")
     parser.add_argument("--limit", type=int, metavar="N", help=f"a fixed subset: {SAMPLING_RULE}")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the subset (default 0)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: under $SEEDLS_HOME/evaluation)")
@@ -109,13 +111,18 @@ def _run(arguments: argparse.Namespace) -> int:
     everything = benchmark.load(arguments.data or locations_from_environment().data)
     if arguments.solver == "reference":
         everything = [case for case in everything if case.expected is not None]
-    able = runnable(sample(everything, arguments.limit, arguments.seed))
+    wanted = [case for case in everything if (arguments.only or "") in case.case_id]
+    if everything and not wanted:
+        known = everything[0].case_id
+        raise EvaluationError(f"--only {arguments.only!r} is in no id of {benchmark.name}, like {known}")
+    able = runnable(sample(wanted, arguments.limit, arguments.seed))
     if not able.cases:
         raise EvaluationError(f"nothing of {benchmark.name} can run here: {able.skipped}")
     solver, model = make_solver(arguments)
     settings = {
         "benchmark": benchmark.name,
         "data_digest": cases_digest(everything),
+        "only": arguments.only,
         "seed": arguments.seed,
         "limit": arguments.limit,
         "sampling": SAMPLING_RULE,

@@ -36,11 +36,28 @@ def test_the_data_path_comes_from_the_environment(
     assert "1/1" in capsys.readouterr().out
 
 
+def test_only_some_ids(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    lines = [f"    value_{number} = compute(value, {number})" for number in range(40)]
+    (sources / "a.py").write_text("\n".join(["def f(value):", *lines, ""]), encoding="utf-8")
+    out = tmp_path / "run"
+    arguments = ["corpus", "--data", str(sources), "--solver", "reference", "--out", str(out), "--json"]
+    assert cli.main([*arguments, "--only", ":line"]) == 0
+    num_lines = json.loads(capsys.readouterr().out)["cases"]
+    ids = [json.loads(line)["case_id"] for line in (out / "samples.jsonl").read_text("utf-8").splitlines()]
+    assert 0 < num_lines == len(ids) < 6  # the file gives six holes, not all of one kind
+    assert all(":line" in each for each in ids)
+    assert cli.main([*arguments, "--only", ":half", "--resume"]) == 1
+    assert "only ':line' -> ':half'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["humanevil"], "unknown benchmark 'humanevil'"),
         (["humaneval", "--limit", "0"], "--limit must be at least 1, got 0"),
+        (["humaneval", "--only", "Nobody"], "--only 'Nobody' is in no id of humaneval, like HumanEval/0"),
         (["humaneval", "extra"], "unexpected argument 'extra'"),
         (["compare", "one"], "at least two"),
         (["compare", "none1", "none2"], "none1: not a run folder"),
