@@ -33,15 +33,15 @@ class InfillStops:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         cursor_line = prefix[prefix.rfind("\n") + 1 :]
         self._cursor_indent = _indent(cursor_line)
-        self._is_line_start = not cursor_line.strip()
         rest, _, below = suffix.partition("\n")
-        self._rest_of_line = rest.rstrip("\r")
-        self._lines_below = [line.rstrip() for line in below.split("\n") if line.strip()][:2]
-        if self._is_line_start and not self._rest_of_line.strip():
-            # The cursor stands on an empty line: lines are compared from its start, indentation included.
-            self._line_prefix = cursor_line
-        else:
-            self._line_prefix = ""
+        self._rest_of_line = rest.strip()
+        is_line_start = not cursor_line.strip()
+        # Lines are compared from their start, indentation included.
+        self._line_prefix = cursor_line if is_line_start else ""
+        self._is_above_text = is_line_start and bool(self._rest_of_line)
+        """Whole lines may come above the one the cursor stands before: it is then the first line below."""
+        lines = [cursor_line + rest, *below.split("\n")] if self._is_above_text else below.split("\n")
+        self._lines_below = [line.rstrip() for line in lines if line.strip()][:2]
 
     @property
     def text(self) -> str:
@@ -73,10 +73,12 @@ class InfillStops:
         lines = (self._line_prefix + self._text[:end]).split("\n")
         line, line_start = lines[-1].rstrip(), self._text.rfind("\n", 0, end) + 1
         if self._rules.stop_at_suffix:
-            if self._rest_of_line.strip():
+            if self._rest_of_line and not self._is_above_text:
                 return Finish(self._length_without_suffix(end), "suffix")
             if self._repeats_suffix(lines):
-                return Finish(_without_newline(self._text, line_start), "suffix")
+                return Finish(self._end_before(line_start), "suffix")
+            if self._ends_with_rest(self._text[:end]):
+                return Finish(self._length_without_suffix(end), "suffix")
         if self._rules.stop_at_dedent and line and len(lines) > 1 and _indent(line) < self._cursor_indent:
             return Finish(_without_newline(self._text, line_start), "stop_rule")
         num_lines = sum(1 for each in lines if each.strip())
@@ -110,14 +112,28 @@ class InfillStops:
         """Drop an end of the text that the suffix's first line repeats."""
         if not self._rules.stop_at_suffix:
             return length
-        text, rest = self._text[:length], self._rest_of_line.strip()
-        if rest and "\n" not in text and text.rstrip().endswith(rest):
-            return len(text.rstrip()) - len(rest)
-        if not rest and self._lines_below:
-            lines = (self._line_prefix + text).split("\n")
-            if len(lines) > 1 and self._repeats_suffix(lines):
-                return _without_newline(self._text, text.rstrip().rfind("\n") + 1)
+        text = self._text[:length]
+        if self._ends_with_rest(text):
+            kept = text.rstrip().removesuffix(self._rest_of_line)
+            return len(kept) if kept.strip() else 0
+        lines = (self._line_prefix + text).split("\n")
+        if len(lines) > 1 and self._repeats_suffix(lines):
+            return self._end_before(text.rstrip().rfind("\n") + 1)
         return length
+
+    def _ends_with_rest(self, text: str) -> bool:
+        """The first line, and there is no other, ends with what follows the cursor in its line."""
+        rest = self._rest_of_line
+        # At the start of a line, `)` may as well be the end of another line that comes above.
+        is_telling = not self._is_above_text or sum(map(str.isalnum, rest)) >= _TELLING_LETTERS
+        return bool(rest) and is_telling and "\n" not in text and text.rstrip().endswith(rest)
+
+    def _end_before(self, line_start: int) -> int:
+        """Where to cut when the line that begins there is the one below: its newline is kept where it has none."""
+        if not self._is_above_text:
+            return _without_newline(self._text, line_start)
+        has_prefix = line_start > 0 and self._text.startswith(self._line_prefix, line_start)
+        return line_start + (len(self._line_prefix) if has_prefix else 0)
 
 
 def _indent(line: str) -> int:

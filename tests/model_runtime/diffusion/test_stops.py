@@ -55,6 +55,34 @@ def test_the_rest_of_the_cursor_line_is_not_repeated() -> None:
     check("print(|)\n", "x, y)\nprint(z)\n", "x, y", "suffix")
 
 
+def test_above_a_line_with_text_there_may_be_several_lines() -> None:
+    """Whole lines were cut out: the line after them follows the cursor at once (HumanEval-Infilling, several lines)."""
+    document = "def f(n):\n|    return total\n"
+    lines = "    total = 0\n    for i in n:\n        total += i\n"
+    check(document, lines, lines, "end")
+    check(document, lines + "    return total\nprint(f)\n", lines, "suffix")
+    check(document, lines + "    return total", lines, "end")
+    check(document, "    return total\n", "", "suffix")
+    check(document, "    return total", "", "end")
+    crlf = "a = '🎉'\r\n|\treturn a + '🎉'\r\nb\r\n"
+    check(crlf, "\ta += '👋'\r\n\treturn a + '🎉'\r\n", "\ta += '👋'\r\n", "suffix")
+
+
+def test_above_a_line_whose_indentation_is_typed_the_new_lines_end_with_it() -> None:
+    document = "if a:\n    |run_all(a, b)\n"
+    check(document, "b = 2\n    run_all(a, b)\n", "b = 2\n    ", "suffix")
+    check(document, "b = 2\n    run_all(a, b)", "b = 2\n    ", "end")
+    check(document, "b = 2\n    ", "b = 2\n    ", "end")
+    check(document, "run_all(a, b)\n", "", "suffix")
+
+
+def test_a_word_before_the_text_of_a_line_is_one() -> None:
+    document = "if a:\n    |run_all(a, b)\n"
+    check(document, "await run_all(a, b)\nprint()\n", "await ", "suffix")
+    check(document, "await run_all(a, b)", "await ", "end")
+    check("foo(\n|)\n", "    bar(1)\n    + 2,\n)\n", "    bar(1)\n    + 2,\n)\n", "end")  # `)` tells nothing
+
+
 def test_max_lines_counts_lines_with_content() -> None:
     check("def f():|\n", "\n    return 1\n    return 2\n", "\n    return 1", "stop_rule", StopRules(max_lines=1))
     check("x = |\n", "1\ny = 2\n", "1", "stop_rule", StopRules(max_lines=1))
@@ -84,7 +112,7 @@ def test_a_character_cut_between_tokens_is_whole_again() -> None:
     assert stops.text == "🎉é"
 
 
-@pytest.mark.parametrize("suffix", ["", "\n", "\r\n", "\n\n\n", "   \n", "\t)\n"])
+@pytest.mark.parametrize("suffix", ["", "\n", "\r\n", "\n\n\n", "   \n", "\t)\n", "ab\n", "b🎉b (a){}b\na"])
 @given(text=st.text(alphabet="ab (){}\n\r\t:é🎉", max_size=60))
 def test_what_is_kept_is_always_a_beginning(suffix: str, text: str) -> None:
     kept, _ = run("def f(x):\n    ", suffix, [text.encode()], StopRules(max_lines=3, stop_at_dedent=True))
