@@ -78,15 +78,18 @@ def denoise_step(
     forbidden: Tensor,
     *,
     allowed: Sequence[Sequence[int]] = (),
+    refused: Sequence[int] = (),
     accept_all: bool = False,
     num_first_choices: int = 0,
 ) -> StepResult:
     """Evaluate the canvas behind the anchor; commits what was unread, the anchor and the accepted rows to the cache.
 
-    `forbidden` (F,) are ids never chosen; `allowed` are the only ids that the first rows may choose (healing.py).
+    `forbidden` (F,) are ids never chosen; `allowed` are the only ids that the first rows may choose (healing.py),
+    `refused` ids that the anchor's row may not.
     `accept_all` takes every guess as it is (a block's last step).
     """
-    if num_first_choices == 0 and not rows.unread and decides_by_itself(network, params, allowed):
+    is_plain = num_first_choices == 0 and not rows.unread and not refused
+    if is_plain and decides_by_itself(network, params, allowed):
         given = (network, cache, rows.anchor, rows.canvas, len(rows.masks), params, forbidden)
         return StepResult(*decide_step(*given, accept_all=accept_all), first_choices=[])
     canvas, num_causal, num_unread = rows.canvas, 1 + len(rows.canvas), len(rows.unread)
@@ -97,6 +100,7 @@ def denoise_step(
     # depend in its last bits on how many rows it was evaluated with.
     with serial_between_products():
         logits[:, forbidden] = float("-inf")
+        logits[0, list(refused)] = float("-inf")
         _restrict(logits, allowed)
         choices = choose(logits[:num_causal], params.temperature, params.seed, cache.length + num_unread + 1)
         num_accepted = len(canvas) if accept_all else _num_accepted(canvas, choices, logits, params)

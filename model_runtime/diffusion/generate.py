@@ -18,10 +18,10 @@ from model_runtime.diffusion.denoise import Rows, StepResult, denoise_step, draf
 from model_runtime.diffusion.device_step import reads_whole_prompts
 from model_runtime.diffusion.planner import Plan, Planner
 from model_runtime.diffusion.prefill import read_prompt
-from model_runtime.diffusion.task import Decoding, JudgeToken, Model, Task, check_params
+from model_runtime.diffusion.task import Decoding, JudgeToken, Model, Task, Verdict, check_params
 from model_runtime.errors import Cancelled
 
-__all__ = ["Decoding", "JudgeToken", "Model", "Task", "check_params", "decode"]
+__all__ = ["Decoding", "JudgeToken", "Model", "Task", "Verdict", "check_params", "decode"]
 
 
 def decode(model: Model, task: Task) -> Iterator[Decoding]:
@@ -41,6 +41,7 @@ def decode(model: Model, task: Task) -> Iterator[Decoding]:
             break
         started = time.perf_counter()
         plan = _plan(model, task, planner, len(unread))
+        num_before = model.cache.length + len(unread)
         steps_in_block += 1
         is_last_step = _is_over(task, steps_in_block)
         step = _step(model, task, anchor, plan, unread, accept_all=is_last_step)
@@ -49,13 +50,15 @@ def decode(model: Model, task: Task) -> Iterator[Decoding]:
         tokens_in_block += len(step.token_ids)
         if tokens_in_block >= planner.block_size or is_last_step:
             steps_in_block = tokens_in_block = 0
-        anchor = step.token_ids[-1]
-        if plan.num_masks and not model.switches.fusion:
+        written = _take(step, task)
+        anchor = written[-1] if written else anchor
+        if state.must_go_on:
+            model.cache.truncate(num_before + len(written))  # up to the row that has to choose again
+        elif plan.num_masks and not model.switches.fusion:
             _draft_apart(model, task, anchor, plan, planner)
-        task.drafter.commit(step.token_ids)
+        task.drafter.commit(written)
         if task.healing is not None:
-            task.healing.commit(step.token_ids)
-        _take(step, task)
+            task.healing.commit(written)
         if state.finish_reason is None and model.cache.length + 1 >= model.cache.capacity:
             state.finish_reason = "length"
         state.denoise_ms += (time.perf_counter() - started) * 1e3
@@ -94,6 +97,8 @@ def _interruption(task: Task) -> FinishReason | None:
 def _plan(model: Model, task: Task, planner: Planner, num_unread: int) -> Plan:
     left = model.cache.capacity - model.cache.length - num_unread
     room = min(task.params.max_tokens - len(task.state.token_ids), left) - 1
+    if task.state.must_go_on:
+        return Plan([], 0, "none")  # what was drafted stood behind the end
     plan = planner.plan(room, num_unread)
     if task.first is None or task.state.token_ids:
         return plan
@@ -121,6 +126,7 @@ def _step(model: Model, task: Task, anchor: int, plan: Plan, unread: Sequence[in
         task.params,
         model.forbidden,
         allowed=_allowed(task, plan.canvas),
+        refused=list(model.tokenizer.special_tokens.values()) if state.must_go_on else (),
         accept_all=accept_all,
         num_first_choices=task.num_first_choices if is_first else 0,
     )
@@ -150,14 +156,21 @@ def _draft_apart(model: Model, task: Task, anchor: int, plan: Plan, planner: Pla
         task.state.forwards += 1
 
 
-def _take(step: StepResult, task: Task) -> None:
-    """Judge the step's tokens in order; what comes behind the end is dropped."""
+def _take(step: StepResult, task: Task) -> list[int]:
+    """Judge the step's tokens in order; those that are written, without what comes behind the end, or a refused one."""
     state = task.state
-    for token_id, log_prob in zip(step.token_ids, step.log_probs, strict=True):
+    state.must_go_on = False
+    for idx, (token_id, log_prob) in enumerate(zip(step.token_ids, step.log_probs, strict=True)):
         state.token_ids.append(token_id)
         state.log_probs.append(log_prob)
-        state.finish_reason = task.judge(token_id)
+        verdict = task.judge(token_id)
+        if verdict == "refused":
+            del state.token_ids[-1], state.log_probs[-1]
+            state.must_go_on = True
+            return step.token_ids[:idx]
+        state.finish_reason = verdict
         if state.finish_reason is None and len(state.token_ids) >= task.params.max_tokens:
             state.finish_reason = "length"
         if state.finish_reason is not None:
-            return
+            return step.token_ids[: idx + 1]
+    return step.token_ids

@@ -14,8 +14,9 @@ from dataclasses import replace
 from model_runtime.api import CompletionRequest, CompletionResult, FinishReason, ShouldStop, Timings
 from model_runtime.cache.prefix import num_reusable
 from model_runtime.diffusion.drafts import Drafter, NgramDrafter, NoDrafter, WarmDrafter
+from model_runtime.diffusion.endings import BlockEndings
 from model_runtime.diffusion.gating import LineGate, confidence, length_of_sure_lines
-from model_runtime.diffusion.generate import Decoding, Model, Task, decode
+from model_runtime.diffusion.generate import Decoding, Model, Task, Verdict, decode
 from model_runtime.diffusion.healing import split_typed
 from model_runtime.diffusion.prefill import read_prompt
 from model_runtime.diffusion.stops import Finish, InfillStops
@@ -170,6 +171,7 @@ class Middle:
         self.ends: list[int] = []
         self._tokenizer = model.tokenizer
         self._stops = InfillStops(request.prefix, request.suffix, request.stop)
+        self._endings = _endings(request)
         self._gate = LineGate(minimum)
         self._num_typed_left = num_typed
         self._state = state
@@ -180,7 +182,7 @@ class Middle:
         """Without what stands behind the place where it ends."""
         return self._stops.text if self._finish is None else self._stops.text[: self._finish.length]
 
-    def judge(self, token_id: int) -> FinishReason | None:
+    def judge(self, token_id: int) -> Verdict:
         """The decoder's question after each token, in order."""
         log_prob = self._state.log_probs[-1]
         token = self._tokenizer.token_bytes(token_id)
@@ -191,13 +193,27 @@ class Middle:
             if not token:
                 return None  # nothing but what the user has typed
         if self._tokenizer.is_special(token_id):
-            self._finish = Finish(self._stops.finish_at_end(), "end")
+            end = self._stops.finish_at_end()
+            if not self._may_end(self._stops.text[:end]):
+                return "refused"
+            self._finish = Finish(end, "end")
         else:
             self._finish = self._stops.feed(token)
         self.ends.append(len(self._stops.text))
         if self._finish is None and self._gate.feed(token, log_prob):
             return "low_confidence"
         return None if self._finish is None else self._finish.reason
+
+    def _may_end(self, text: str) -> bool:
+        """Writing nothing is always possible: the model has nothing good."""
+        return self._endings is None or not text.strip() or self._endings.may_end(text)
+
+
+def _endings(request: CompletionRequest) -> BlockEndings | None:
+    """None where no end is refused. A single line is over at its newline anyway."""
+    if request.language != "python" or request.stop.max_lines == 1:
+        return None
+    return BlockEndings(request.prefix, request.suffix, keeps_indent=request.stop.stop_at_dedent)
 
 
 def timings(state: Decoding, started: float) -> Timings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
@@ -23,6 +24,8 @@ from model_runtime.tokenizer import Tokenizer
 
 JudgeToken = Callable[[int], FinishReason | None]
 """Told every committed token in order; the reason to end before anything after it is looked at, else None."""
+Verdict = FinishReason | Literal["refused"] | None
+"""What `JudgeToken` answers; or `refused`: the token is an end, but nothing can end there. Another one is written."""
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class Decoding:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     finish_reason: FinishReason | None = None
+    must_go_on: bool = False
+    """The model's end was refused: the next token is another one."""
     first_choices: list[tuple[int, float]] = field(default_factory=list)
     """The likeliest first tokens with their log-probabilities, as many as the task asked for."""
 
@@ -74,7 +79,7 @@ class Task:
 
     prompt: list[int]
     drafter: Drafter
-    judge: JudgeToken
+    judge: Callable[[int], Verdict]
     params: SamplingParams
     should_stop: ShouldStop
     started: float

@@ -24,6 +24,7 @@ from model_runtime.runtime import Runtime as LoadedRuntime
 from model_runtime.tokenizer import Tokenizer
 from tests.cuda_emulation.backend import EmulationBackend, compiler
 from tests.cuda_path.fused_model import PLAIN, load, random_adapter
+from tests.support.frequent_ends import end_often
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="g++ is not installed")
 TEXTS = ("def add(a, b):\r\n\treturn ", "é🎉 self", "\t\t()():\n")
@@ -70,6 +71,27 @@ def test_lossless_writes_what_ar_writes(folder: Path, precision: str) -> None:
         expected = complete(loaded, prefix, policy="ar")
         actual = complete(loaded, prefix, policy="lossless", block_size=rng.choice([None, 1, 4, 16]))
         assert (actual.text, actual.tokens) == (expected.text, expected.tokens)
+    assert network.statistics.foreseen > 0
+
+
+@needs_compiler
+def test_a_refused_end_is_decided_again_behind_steps_that_ran_ahead(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = end_often(monkeypatch)
+    network = load(folder, emulated(), mask=random_adapter(folder, "mask"))
+    loaded, rng = runtime(folder, network), random.Random(3)
+    for _ in range(12):
+        prefix = "".join(
+            rng.choice(["def ", "self", "x", " = ", "\n", "🎉", "()"]) for _ in range(rng.randrange(1, 20))
+        )
+        asked = CompletionRequest(prefix, language="python", stop=StopRules(stop_at_suffix=False))
+        texts = [
+            loaded.complete(replace(asked, params=SamplingParams(policy, 24, block))).text  # type: ignore[arg-type]
+            for policy, block in (("ar", None), ("lossless", None), ("lossless", 1), ("lossless", 8))
+        ]
+        assert len(set(texts)) == 1
+    assert len(refused) > 10
     assert network.statistics.foreseen > 0
 
 

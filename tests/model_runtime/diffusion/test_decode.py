@@ -22,6 +22,7 @@ from model_runtime import (
     SamplingParams,
     StopRules,
 )
+from tests.support.frequent_ends import end_often
 from tests.support.tiny_model import write_tiny_checkpoint
 
 WORDS = ["def ", "self", "return ", " = ", "x", "()", "\n", "    ", "print", "é", "🎉", "\t", "\r\n", "[", "]"]
@@ -66,6 +67,43 @@ def test_lossless_equals_ar_on_300_prompts(runtime: Runtime) -> None:
         assert expected.forwards == expected.tokens
         num_saved += expected.forwards - actual.forwards
     assert num_saved > 0, "no draft was ever right: the test would prove nothing"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_a_refused_end_is_not_written_and_lossless_still_equals_ar(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    refused = end_often(monkeypatch)
+    rng = random.Random(11)
+    num_ended = num_refused = 0
+    for _ in range(150):
+        asked = replace(request(rng, temperature=temperature, seed=3), language="python")
+        refused.clear()
+        expected = runtime.complete(with_params(asked, policy="ar"))
+        num_refused += len(refused)
+        assert expected.forwards == expected.tokens + len(refused)  # the row that ended chooses once more
+        actual = runtime.complete(with_params(asked, policy="lossless", block_size=rng.choice([None, 1, 4, 16])))
+        assert (actual.text, actual.tokens, actual.finish_reason) == (
+            expected.text,
+            expected.tokens,
+            expected.finish_reason,
+        )
+        assert expected.finish_reason in ("end", "length")
+        if expected.finish_reason == "end":
+            num_ended += 1
+            assert len(expected.text) % 2 == 0
+    assert num_ended > 20
+    assert num_refused > 20
+
+
+def test_ends_are_refused_in_python_only(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = end_often(monkeypatch)
+    rng = random.Random(11)
+    for _ in range(60):
+        asked = request(rng)
+        runtime.complete(replace(asked, language=rng.choice([None, "rust"])))
+        runtime.complete(replace(asked, language="python", stop=StopRules(max_lines=1)))
+    assert not refused
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

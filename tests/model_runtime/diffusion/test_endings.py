@@ -1,0 +1,127 @@
+"""Where a hole in Python may end. `|` is the cursor; the middle stands between brackets of its own: `|[[middle]]`."""
+
+from __future__ import annotations
+
+import ast
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model_runtime.diffusion import endings
+from model_runtime.diffusion.endings import BlockEndings
+
+SOURCES = [path.read_text("utf-8") for path in sorted(Path(endings.__file__).parents[1].rglob("*.py"))]
+
+
+def may_end(text: str, *, keeps_indent: bool = False) -> bool:
+    prefix, rest = text.split("[[")
+    middle, suffix = rest.split("]]")
+    answers = {
+        BlockEndings(before, after, keeps_indent=keeps_indent).may_end(written)
+        for before, written, after in (
+            (prefix, middle, suffix),
+            (prefix.replace("\n", "\r\n"), middle.replace("\n", "\r\n"), suffix.replace("\n", "\r\n")),
+            (prefix.replace("    ", "\t"), middle.replace("    ", "\t"), suffix.replace("    ", "\t")),
+        )
+    }
+    assert len(answers) == 1
+    return answers.pop()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[def f():]]",
+        "[[def f():]]\n\n\ndef g():\n    pass\n",
+        "class A:\n    [[def __init__(self):  # 👋]]\n\n    def f(self):\n        pass\n",
+        "if a:\n    [[if b:\n        # later]]\n    c = 1\n",
+        "for a in b:\n[[    c = a\n]]        d = 1\n",
+        "def f():\n    [[if a:\n        b = 1]]\n      c = 2\n",
+        "def f():\n    try:\n        [[a = 1]]\n\n    return a\n",
+        "def f():\n    try:\n        [[a = 1\n    b = 2]]\n    except ValueError:\n        pass\n",
+        "def f():\n    [[a = 1]]\n    else:\n        b = 2\n",
+        "if a:\n    [[b = 1\nc = '👋']]\nelif c:\n    pass\n",
+        "def f():\n    [[with a:\n        try:\n            b = 1]]\n    return b\n",
+        "[[x = 1]]\n    y = 2\n",
+    ],
+)
+def test_it_cannot_end(text: str) -> None:
+    assert not may_end(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[]]",
+        "[[x = 1]]",
+        "def f():[[  # todo]]\n    return 1\n",
+        "def f():\n    [[return 1]]\n\n\ndef g():\n    pass\n",
+        "if a:\n    [[b = 1\nelse:]]\n    c = 1\n",
+        "if a:\n    [[b = 1]]\nelse:\n    c = 1\n",
+        "try:\n    [[b = 1]]\nfinally:\n    c = 1\n",
+        "try:\n    a()\nexcept A:\n    [[pass]]\nelse:\n    c = 1\n",
+        "async def f():\n    async for a in b:\n        [[pass]]\n    else:\n        c = 1\n",
+        "for a in [[b]]:\n    c = 1\n",
+        "x = {\n    [['a':]]\n    1,\n}\n",
+        "foo(\n    [[a,]]\n        b,\n)\n",
+        'def f():\n    """[[Notes:]]\n\n    more\n    """\n',
+        "x = [[1 + \\]]\n    2\n",
+        "def f():\n    [[return 1]]\n# a comment anywhere\n    # and here\n\nx = 1\n",
+        "    [[a = 1]]\n  b = 1\n",  # what is above is not shown
+        "[[]]run()\n",
+        "if a:\n    [[await ]]run()\n",
+        "if a:\n[[    b = 1\n]]    run()\n",
+        "if a:\n    [[b = 1\n    ]]run()\n",
+    ],
+)
+def test_it_may_end(text: str) -> None:
+    assert may_end(text)
+
+
+def test_what_lies_outside_the_cursors_block_is_not_asked_for_where_it_is_never_written() -> None:
+    text = "def f():\n    try:\n        [[a = 1]]\n    return a\n"
+    assert not may_end(text)
+    assert may_end(text, keeps_indent=True)
+    assert not may_end("def f():\n    [[try:\n        a = 1]]\n    return a\n", keeps_indent=True)
+
+
+def _cut(seed: int) -> tuple[str, str, str]:
+    """A piece of a real file: from anywhere in a line, mostly its first letter, to the end of a line."""
+    rng = random.Random(seed)
+    lines = rng.choice(SOURCES).split("\n")
+    first = rng.randrange(len(lines))
+    last = min(len(lines), first + rng.randint(1, 12))
+    indent = len(lines[first]) - len(lines[first].lstrip())
+    column = rng.choice([0, indent, rng.randint(0, len(lines[first]))])
+    prefix = "\n".join([*lines[:first], lines[first][:column]])
+    middle = "\n".join(lines[first:last])[column:]
+    return prefix, middle, "\n".join(["", *lines[last:]])
+
+
+@given(st.integers(0, 10**9), st.booleans())
+@settings(max_examples=400, deadline=None)
+def test_what_was_cut_out_of_a_file_may_end_where_it_ended(seed: int, keeps_indent: bool) -> None:
+    prefix, middle, suffix = _cut(seed)
+    assert BlockEndings(prefix, suffix, keeps_indent=keeps_indent).may_end(middle)
+    window = BlockEndings(prefix[-300:], suffix[:200], keeps_indent=keeps_indent)
+    if '"""' not in prefix[-3000:] and "'''" not in prefix[-3000:]:  # else the window may begin inside one
+        assert window.may_end(middle)
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9), st.data())
+@settings(max_examples=400, deadline=None)
+def test_an_end_that_is_refused_would_be_a_syntax_error(seed: int, other: int, data: st.DataObject) -> None:
+    prefix, middle, suffix = _cut(seed)
+    wrong = data.draw(st.sampled_from([middle.rsplit("\n", 1)[0], middle[: len(middle) // 2], _cut(other)[1]]))
+    if BlockEndings(prefix, suffix, keeps_indent=False).may_end(wrong):
+        return
+    with pytest.raises(SyntaxError):
+        ast.parse(prefix + wrong + suffix)
+
+
+@given(st.text(alphabet="ab:#\"'()[]{}\\ \t\r\n👋=", max_size=80), st.text(alphabet='a:# \n)"', max_size=20))
+def test_any_text_is_judged(text: str, suffix: str) -> None:
+    BlockEndings(text[:20], suffix, keeps_indent=True).may_end(text[20:])
