@@ -16,7 +16,7 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md")
 NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 NAMED_FILE = re.compile(r"`((?:docs|seedls|model_runtime|models|benchmarks|tests|demo|editors)/[\w./-]+\.\w+)`")
 COMMAND = re.compile(r"^\s*(seedls (?!COMMAND)[a-z].*?)(?:\s+#.*)?$", re.MULTILINE)
-NUM_INVARIANTS = 20
+NUM_INVARIANTS = 21
 
 
 def text_of(name: str) -> str:
