@@ -9,7 +9,9 @@ every end is possible. Text only; the grammar is the Python reference's, "Compou
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+_SUFFIX_CHARACTERS = 4000
 _PIECE = re.compile(
     r"(?P<triple>\"\"\"|''')"
     r"|\"(?:\\.|[^\"\\\n])*(?:\"|$)|'(?:\\.|[^'\\\n])*(?:'|$)"
@@ -32,10 +34,11 @@ class BlockEndings:
     def __init__(self, prefix: str, suffix: str, *, keeps_indent: bool) -> None:
         """`keeps_indent`: lines indented less than the cursor's are never written, so nothing is asked of them."""
         self._prefix = prefix.replace("\r\n", "\n")
-        rest, _, below = suffix.replace("\r\n", "\n").partition("\n")
-        self._rest_of_line = rest
-        # A comment may stand anywhere.
-        self._line_below = next((line for line in below.split("\n") if line.strip() and not _is_comment(line)), None)
+        suffix = suffix[:_SUFFIX_CHARACTERS].replace("\r\n", "\n")
+        self._has_rest_of_line = bool(suffix.partition("\n")[0].strip())
+        self._rest_is_comment = suffix.lstrip().startswith("#")
+        self._below, _ = _logical_lines(suffix[: suffix.rfind("\n") + 1])  # a line that is cut short says nothing
+        self._is_unknown = bool(suffix.strip()) and not self._below
         cursor_line = self._prefix[self._prefix.rfind("\n") + 1 :]
         self._floor = _width(cursor_line) if keeps_indent else 0
 
@@ -43,28 +46,36 @@ class BlockEndings:
         """False where the text so far, followed by the suffix, is no Python for certain."""
         text = self._prefix + middle.replace("\r\n", "\n")
         last_line = text[text.rfind("\n") + 1 :]
-        below = self._line_below
-        if self._rest_of_line.strip():
-            if last_line.strip():
+        below = self._below
+        if self._has_rest_of_line:
+            if last_line.strip() or self._rest_is_comment:
                 return True  # they share a line, which is no matter of blocks
-            below = last_line + self._rest_of_line
-            if _is_comment(below):
-                return True
-        lines = _logical_lines(text)
-        return not lines or self._fits(lines, below)
+            below = [last_line + below[0], *below[1:]] if below else below
+        lines, is_whole = _logical_lines(text)
+        return self._is_unknown or not is_whole or not lines or self._fit(lines, below)
 
-    def _fits(self, lines: list[str], below: str | None) -> bool:
-        """Whether the line below may follow; None is the end of the file, or of what is shown of it."""
-        width, last = _width(below or ""), _width(lines[-1])
-        if lines[-1].rstrip().endswith(":"):
-            return below is not None and width > last
-        if width > last:
+    def _fit(self, lines: list[str], below: Sequence[str]) -> bool:
+        """Whether the lines below may follow; none is the end of the file, or of what is shown of it."""
+        below = below or ("",)
+        first, last = _width(below[0]), _width(lines[-1])
+        is_body = lines[-1].rstrip().endswith(":")
+        if is_body != (first > last):
             return False
-        return self._closes_well(lines, below)
+        lowest = first if is_body else first + 1
+        lines = list(lines)
+        for line in below:
+            width = _width(line)
+            # Only a line that is indented less than all before it meets blocks from above the hole's end.
+            if width < lowest and not self._closes_well(lines, line):
+                return False
+            if width <= lowest:
+                lowest = width
+                lines.append(line)
+        return True
 
-    def _closes_well(self, lines: list[str], below: str | None) -> bool:
+    def _closes_well(self, lines: Sequence[str], below: str) -> bool:
         """Whether every block that the line below closes may be closed by it, and its own clause belongs somewhere."""
-        width, clause = _width(below or ""), _word(below or "")
+        width, clause = _width(below), _word(below)
         newest = None  # of the lines walked past, the least indented
         for line in reversed(lines):
             level = _width(line)
@@ -83,8 +94,11 @@ class BlockEndings:
         return True
 
 
-def _logical_lines(text: str) -> list[str]:
-    """Lines with content, strings emptied, comments and joined lines taken out; none inside a string or a bracket."""
+def _logical_lines(text: str) -> tuple[list[str], bool]:
+    """Lines with content, strings emptied, comments and joined lines taken out.
+
+    (the lines before it, False) where the last one stops inside a string or a bracket.
+    """
     kept: list[str] = []
     depth = position = 0
     while (found := _PIECE.search(text, position)) is not None:
@@ -93,7 +107,7 @@ def _logical_lines(text: str) -> list[str]:
         if (quotes := found["triple"]) is not None:
             position = _end_of_string(text, position, quotes)
             if position < 0:
-                return []
+                return _with_content(kept)[:-1], False
             kept.append('""')
         elif found["open"] is not None:
             depth += 1
@@ -103,8 +117,14 @@ def _logical_lines(text: str) -> list[str]:
         elif found["comment"] is None and found["joined"] is None:
             kept.append('""')
     kept.append(_between(text[position:], depth))
-    is_joined = text.endswith(("\\", "\\\n"))  # the line below belongs to the last one
-    return [] if depth or is_joined else [line for line in "".join(kept).split("\n") if line.strip()]
+    lines = _with_content(kept)
+    # Behind a backslash the line below belongs to the last one.
+    is_whole = not depth and not text.endswith(("\\", "\\\n"))
+    return (lines, True) if is_whole else (lines[:-1], False)
+
+
+def _with_content(pieces: Sequence[str]) -> list[str]:
+    return [line for line in "".join(pieces).split("\n") if line.strip()]
 
 
 def _between(text: str, depth: int) -> str:
@@ -113,7 +133,7 @@ def _between(text: str, depth: int) -> str:
 
 def _end_of_string(text: str, start: int, quotes: str) -> int:
     """Where the triple-quoted string whose content begins at `start` is over; -1 where it is not."""
-    found = re.compile(rf"(?:\\.|(?!{quotes}).)*{quotes}", re.DOTALL).match(text, start)
+    found = re.compile(rf"(?:\\.|(?!{quotes})[^\\])*{quotes}", re.DOTALL).match(text, start)
     return -1 if found is None else found.end()
 
 
@@ -124,7 +144,3 @@ def _width(line: str) -> int:
 def _word(line: str) -> str:
     found = _WORD.match(line)
     return "" if found is None else found.group(1)
-
-
-def _is_comment(line: str) -> bool:
-    return line.lstrip().startswith("#")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,9 @@ def may_end(text: str, *, keeps_indent: bool = False) -> bool:
         "if a:\n    [[b = 1\nc = '👋']]\nelif c:\n    pass\n",
         "def f():\n    [[with a:\n        try:\n            b = 1]]\n    return b\n",
         "[[x = 1]]\n    y = 2\n",
+        "def f():\n    [[for a in b:\n      c = 1]]\n      d = 2\n    e = 3\n  g = 4\n",
+        "def f():\n    [[if a:]]\n            b = 1\n        else:\n            b = 2\n",
+        "def f():\n    [[if a:]]\n        b = 1\n    except A:\n        b = 2\n",
     ],
 )
 def test_it_cannot_end(text: str) -> None:
@@ -70,6 +74,11 @@ def test_it_cannot_end(text: str) -> None:
         'def f():\n    """[[Notes:]]\n\n    more\n    """\n',
         "x = [[1 + \\]]\n    2\n",
         "def f():\n    [[return 1]]\n# a comment anywhere\n    # and here\n\nx = 1\n",
+        "def f():\n    [[if a:]]\n        b = 1\n    else:\n        b = 2\n    return b\n",
+        "try:\n    [[if a:]]\n        b = 1\nexcept A:\n    c = 1\nd = 1\n",
+        "def f():\n    try:\n        [[a = 1]]\n        b = 1\n    finally:\n        c = 1\n    d = 1\n",
+        'def f():[[]]\n    """What the window\'s end',
+        "def f(a):\n    [[if a:]]\n        run(a,\n",
         "    [[a = 1]]\n  b = 1\n",  # what is above is not shown
         "[[]]run()\n",
         "if a:\n    [[await ]]run()\n",
@@ -106,7 +115,10 @@ def _cut(seed: int) -> tuple[str, str, str]:
 def test_what_was_cut_out_of_a_file_may_end_where_it_ended(seed: int, keeps_indent: bool) -> None:
     prefix, middle, suffix = _cut(seed)
     assert BlockEndings(prefix, suffix, keeps_indent=keeps_indent).may_end(middle)
-    window = BlockEndings(prefix[-300:], suffix[:200], keeps_indent=keeps_indent)
+    for width in (0, 20, 60, 200):
+        if suffix[:width].strip() or not suffix.strip():
+            assert BlockEndings(prefix, suffix[:width], keeps_indent=keeps_indent).may_end(middle)
+    window = BlockEndings(prefix[-300:], suffix, keeps_indent=keeps_indent)
     if '"""' not in prefix[-3000:] and "'''" not in prefix[-3000:]:  # else the window may begin inside one
         assert window.may_end(middle)
 
@@ -120,6 +132,13 @@ def test_an_end_that_is_refused_would_be_a_syntax_error(seed: int, other: int, d
         return
     with pytest.raises(SyntaxError):
         ast.parse(prefix + wrong + suffix)
+
+
+def test_a_string_that_never_ends_is_read_in_linear_time() -> None:
+    started = time.process_time()
+    assert BlockEndings('"""' + "\\a\\\\" * 50_000, "", keeps_indent=False).may_end("x")
+    assert BlockEndings("'" + "\\'" * 50_000, "", keeps_indent=False).may_end("\nx")
+    assert time.process_time() - started < 2.0  # exponential before
 
 
 @given(st.text(alphabet="ab:#\"'()[]{}\\ \t\r\n👋=", max_size=80), st.text(alphabet='a:# \n)"', max_size=20))
