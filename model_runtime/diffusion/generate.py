@@ -18,10 +18,10 @@ from model_runtime.diffusion.denoise import Rows, StepResult, denoise_step, draf
 from model_runtime.diffusion.device_step import reads_whole_prompts
 from model_runtime.diffusion.planner import Plan, Planner
 from model_runtime.diffusion.prefill import read_prompt
-from model_runtime.diffusion.task import Decoding, JudgeToken, Model, Task, Verdict, check_params
+from model_runtime.diffusion.task import Decoding, JudgeToken, Model, Refused, Task, Verdict, check_params
 from model_runtime.errors import Cancelled
 
-__all__ = ["Decoding", "JudgeToken", "Model", "Task", "Verdict", "check_params", "decode"]
+__all__ = ["Decoding", "JudgeToken", "Model", "Refused", "Task", "Verdict", "check_params", "decode"]
 
 
 def decode(model: Model, task: Task) -> Iterator[Decoding]:
@@ -52,7 +52,7 @@ def decode(model: Model, task: Task) -> Iterator[Decoding]:
             steps_in_block = tokens_in_block = 0
         written = _take(step, task)
         anchor = written[-1] if written else anchor
-        if state.must_go_on:
+        if state.refused is not None:
             model.cache.truncate(num_before + len(written))  # up to the row that has to choose again
         elif plan.num_masks and not model.switches.fusion:
             _draft_apart(model, task, anchor, plan, planner)
@@ -97,7 +97,7 @@ def _interruption(task: Task) -> FinishReason | None:
 def _plan(model: Model, task: Task, planner: Planner, num_unread: int) -> Plan:
     left = model.cache.capacity - model.cache.length - num_unread
     room = min(task.params.max_tokens - len(task.state.token_ids), left) - 1
-    if task.state.must_go_on:
+    if task.state.refused is not None:
         return Plan([], 0, "none")  # what was drafted stood behind the end
     plan = planner.plan(room, num_unread)
     if task.first is None or task.state.token_ids:
@@ -126,7 +126,7 @@ def _step(model: Model, task: Task, anchor: int, plan: Plan, unread: Sequence[in
         task.params,
         model.forbidden,
         allowed=_allowed(task, plan.canvas),
-        refused=list(model.tokenizer.special_tokens.values()) if state.must_go_on else (),
+        refused=list(model.tokenizer.special_tokens.values()) if state.refused is not None else (),
         accept_all=accept_all,
         num_first_choices=task.num_first_choices if is_first else 0,
     )
@@ -140,7 +140,10 @@ def _step(model: Model, task: Task, anchor: int, plan: Plan, unread: Sequence[in
 
 
 def _allowed(task: Task, canvas: Sequence[int]) -> list[Sequence[int]]:
-    """The ids that the first rows may choose: what heals a half-typed word, what another candidate starts with."""
+    """The ids that the first rows may choose: what heals a half-typed word, what another candidate starts with, what
+    comes instead of an end that was refused."""
+    if task.state.refused is not None and task.state.refused.go_on_with:
+        return [task.state.refused.go_on_with]
     rows: list[Sequence[int]] = [] if task.healing is None else [*task.healing.allowed_rows(canvas)]
     if task.first is not None and not task.state.token_ids:
         rows[:1] = [(task.first[0],)]
@@ -159,14 +162,14 @@ def _draft_apart(model: Model, task: Task, anchor: int, plan: Plan, planner: Pla
 def _take(step: StepResult, task: Task) -> list[int]:
     """Judge the step's tokens in order; those that are written, without what comes behind the end, or a refused one."""
     state = task.state
-    state.must_go_on = False
+    state.refused = None
     for idx, (token_id, log_prob) in enumerate(zip(step.token_ids, step.log_probs, strict=True)):
         state.token_ids.append(token_id)
         state.log_probs.append(log_prob)
         verdict = task.judge(token_id)
-        if verdict == "refused":
+        if isinstance(verdict, Refused):
             del state.token_ids[-1], state.log_probs[-1]
-            state.must_go_on = True
+            state.refused = verdict
             return step.token_ids[:idx]
         state.finish_reason = verdict
         if state.finish_reason is None and len(state.token_ids) >= task.params.max_tokens:

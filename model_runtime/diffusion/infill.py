@@ -16,7 +16,7 @@ from model_runtime.cache.prefix import num_reusable
 from model_runtime.diffusion.drafts import Drafter, NgramDrafter, NoDrafter, WarmDrafter
 from model_runtime.diffusion.endings import BlockEndings
 from model_runtime.diffusion.gating import LineGate, confidence, length_of_sure_lines
-from model_runtime.diffusion.generate import Decoding, Model, Task, Verdict, decode
+from model_runtime.diffusion.generate import Decoding, Model, Refused, Task, Verdict, decode
 from model_runtime.diffusion.healing import split_typed
 from model_runtime.diffusion.prefill import read_prompt
 from model_runtime.diffusion.stops import Finish, InfillStops
@@ -172,6 +172,8 @@ class Middle:
         self._tokenizer = model.tokenizer
         self._stops = InfillStops(request.prefix, request.suffix, request.stop)
         self._endings = _endings(request)
+        # One: behind an end the model would rather leave lines empty.
+        self._newline = tuple(model.tokenizer.encode("\r\n" if "\r\n" in request.prefix else "\n")[:1])
         self._gate = LineGate(minimum)
         self._num_typed_left = num_typed
         self._state = state
@@ -195,7 +197,7 @@ class Middle:
         if self._tokenizer.is_special(token_id):
             end = self._stops.finish_at_end()
             if not self._may_end(self._stops.text[:end]):
-                return "refused"
+                return Refused(() if self._stops.text.endswith("\n") else self._newline)
             self._finish = Finish(end, "end")
         else:
             self._finish = self._stops.feed(token)

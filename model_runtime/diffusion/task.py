@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 from torch import Tensor
 
@@ -24,8 +23,18 @@ from model_runtime.tokenizer import Tokenizer
 
 JudgeToken = Callable[[int], FinishReason | None]
 """Told every committed token in order; the reason to end before anything after it is looked at, else None."""
-Verdict = FinishReason | Literal["refused"] | None
-"""What `JudgeToken` answers; or `refused`: the token is an end, but nothing can end there. Another one is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The token is an end, but nothing can end there: another one is written in its place."""
+
+    go_on_with: tuple[int, ...] = ()
+    """The ids to choose from; none: all but the ends."""
+
+
+Verdict = FinishReason | Refused | None
+"""What a task's judge may answer."""
 
 
 @dataclass(slots=True)
@@ -40,8 +49,8 @@ class Decoding:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     finish_reason: FinishReason | None = None
-    must_go_on: bool = False
-    """The model's end was refused: the next token is another one."""
+    refused: Refused | None = None
+    """The model's end, where it was refused: the next token is another one."""
     first_choices: list[tuple[int, float]] = field(default_factory=list)
     """The likeliest first tokens with their log-probabilities, as many as the task asked for."""
 
