@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -141,3 +142,22 @@ def test_repair_finds_the_mistake_by_itself(runtime: Runtime, good: str, right: 
     *_, last = runtime.repair(RepairRequest(good.replace(right, wrong), language="python"))
     assert last.text == good
     assert last.tokens <= 30, "only the lines in doubt are written again"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        'def mean(numbers):\n    """The mean of a list."""\n|    return total / len(numbers)\n',
+        'def count_words(text):\n    """How often each word occurs, as a dict."""\n|    return counts\n',
+        "class Stack:\n    def __init__(self):\n        self.items = []\n\n    |\n\n    def pop(self):\n"
+        "        return self.items.pop()\n",
+    ],
+)
+def test_several_lines_come_above_text_and_a_block_does_not_end_without_a_body(runtime: Runtime, document: str) -> None:
+    prefix, suffix = document.split("|")
+    asked = CompletionRequest(prefix, suffix, language="python", params=SamplingParams(max_tokens=64))
+    written = runtime.complete(asked)
+    assert written.text == runtime.complete(replace(asked, params=replace(asked.params, policy="ar"))).text
+    assert written.finish_reason == "end"
+    assert len(written.text.strip().splitlines()) >= 2
+    ast.parse(prefix + written.text + suffix)
