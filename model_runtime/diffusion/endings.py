@@ -19,6 +19,7 @@ _PIECE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _WORD = re.compile(r"\s*(?:async\s+)?(\w+)")
+_HEADS = {"case", "class", "def", "elif", "else", "except", "finally", "for", "if", "match", "try", "while", "with"}
 _COMES_BEHIND = {
     "elif": {"if", "elif"},
     "else": {"if", "elif", "for", "while", "except"},
@@ -53,6 +54,12 @@ class BlockEndings:
             below = [last_line + below[0], *below[1:]] if below else below
         lines, is_whole = _logical_lines(text)
         return self._is_unknown or not is_whole or not lines or self._fit(lines, below)
+
+    def needs_newline(self, middle: str) -> bool:
+        """Whether a line has to begin behind an end that was refused, rather than this line go on (`if a|`)."""
+        text = self._prefix + middle
+        line = text[text.rfind("\n") + 1 :].rstrip()
+        return bool(line) and (line.endswith(":") or _word(line) not in _HEADS)
 
     def _fit(self, lines: list[str], below: Sequence[str]) -> bool:
         """Whether the lines below may follow; none is the end of the file, or of what is shown of it."""

@@ -196,8 +196,8 @@ class Middle:
                 return None  # nothing but what the user has typed
         if self._tokenizer.is_special(token_id):
             end = self._stops.finish_at_end()
-            if not self._may_end(self._stops.text[:end]):
-                return Refused(() if self._stops.text.endswith("\n") else self._newline)
+            if (refused := self._refused(self._stops.text[:end])) is not None:
+                return refused
             self._finish = Finish(end, "end")
         else:
             self._finish = self._stops.feed(token)
@@ -206,9 +206,11 @@ class Middle:
             return "low_confidence"
         return None if self._finish is None else self._finish.reason
 
-    def _may_end(self, text: str) -> bool:
-        """Writing nothing is always possible: the model has nothing good."""
-        return self._endings is None or not text.strip() or self._endings.may_end(text)
+    def _refused(self, text: str) -> Refused | None:
+        """What comes instead of an end here. Writing nothing is always possible: the model has nothing good."""
+        if self._endings is None or not text.strip() or self._endings.may_end(text):
+            return None
+        return Refused(self._newline if self._endings.needs_newline(text) else ())
 
 
 def _endings(request: CompletionRequest) -> BlockEndings | None:

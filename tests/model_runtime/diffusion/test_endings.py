@@ -97,6 +97,21 @@ def test_what_lies_outside_the_cursors_block_is_not_asked_for_where_it_is_never_
     assert not may_end("def f():\n    [[try:\n        a = 1]]\n    return a\n", keeps_indent=True)
 
 
+@pytest.mark.parametrize(
+    ("prefix", "middle", "is_needed"),
+    [
+        ("class A:\n    ", "def f(self):", True),
+        ("if a:\n    ", "b = '👋'", True),
+        ("if a:\r\n    ", "b = 1\r\n", False),
+        ("if a:\n    ", "b = 1\n    ", False),
+        ("if ", "a", False),  # `:` may come
+        ("", "", False),
+    ],
+)
+def test_a_line_begins_behind_a_refused_end_where_this_one_is_over(prefix: str, middle: str, is_needed: bool) -> None:
+    assert BlockEndings(prefix, "", keeps_indent=False).needs_newline(middle) is is_needed
+
+
 def _cut(seed: int) -> tuple[str, str, str]:
     """A piece of a real file: from anywhere in a line, mostly its first letter, to the end of a line."""
     rng = random.Random(seed)
