@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 
 _SUFFIX_CHARACTERS = 4000
+_UNKNOWN = "\0"
 _PIECE = re.compile(
     r"(?P<triple>\"\"\"|''')"
     r"|\"(?:\\.|[^\"\\\n])*(?:\"|$)|'(?:\\.|[^'\\\n])*(?:'|$)"
@@ -119,8 +120,10 @@ def _logical_lines(text: str) -> tuple[list[str], bool]:
         elif found["open"] is not None:
             depth += 1
         elif found["close"] is not None:
-            depth = max(0, depth - 1)
             kept.append(")")
+            if depth == 0:  # the text begins inside a bracket: what came so far were no lines of their own
+                kept = [_UNKNOWN]
+            depth = max(0, depth - 1)
         elif found["comment"] is None and found["joined"] is None:
             kept.append('""')
     kept.append(_between(text[position:], depth))
@@ -131,7 +134,7 @@ def _logical_lines(text: str) -> tuple[list[str], bool]:
 
 
 def _with_content(pieces: Sequence[str]) -> list[str]:
-    return [line for line in "".join(pieces).split("\n") if line.strip()]
+    return [line for line in "".join(pieces).split("\n") if line.strip() and _UNKNOWN not in line]
 
 
 def _between(text: str, depth: int) -> str:

@@ -79,6 +79,8 @@ def test_it_cannot_end(text: str) -> None:
         "def f():\n    try:\n        [[a = 1]]\n        b = 1\n    finally:\n        c = 1\n    d = 1\n",
         'def f():[[]]\n    """What the window\'s end',
         "def f(a):\n    [[if a:]]\n        run(a,\n",
+        "    a,\n            b,\n    [[)]]\n\n  def f(self):\n",  # nor where that bracket opened
+        ") -> int:\n    [[a = 1]]\nb = 2\n",
         "    [[a = 1]]\n  b = 1\n",  # what is above is not shown
         "[[]]run()\n",
         "if a:\n    [[await ]]run()\n",
