@@ -171,9 +171,7 @@ class Middle:
         self.ends: list[int] = []
         self._tokenizer = model.tokenizer
         self._stops = InfillStops(request.prefix, request.suffix, request.stop)
-        self._endings = _endings(request)
-        # One: behind an end the model would rather leave lines empty.
-        self._newline = tuple(model.tokenizer.encode("\r\n" if "\r\n" in request.prefix else "\n")[:1])
+        self._request = request
         self._gate = LineGate(minimum)
         self._num_typed_left = num_typed
         self._state = state
@@ -208,16 +206,16 @@ class Middle:
 
     def _refused(self, text: str) -> Refused | None:
         """What comes instead of an end here. Writing nothing is always possible: the model has nothing good."""
-        if self._endings is None or not text.strip() or self._endings.may_end(text):
+        request = self._request
+        if request.language != "python" or request.stop.max_lines == 1 or not text.strip():
+            return None  # a single line is over at its newline anyway
+        endings = BlockEndings(request.prefix, request.suffix, keeps_indent=request.stop.stop_at_dedent)
+        if endings.may_end(text):
             return None
-        return Refused(self._newline if self._endings.needs_newline(text) else ())
-
-
-def _endings(request: CompletionRequest) -> BlockEndings | None:
-    """None where no end is refused. A single line is over at its newline anyway."""
-    if request.language != "python" or request.stop.max_lines == 1:
-        return None
-    return BlockEndings(request.prefix, request.suffix, keeps_indent=request.stop.stop_at_dedent)
+        if not endings.needs_newline(text):
+            return Refused()
+        # One token: behind an end the model would rather leave lines empty.
+        return Refused(tuple(self._tokenizer.encode("\r\n" if "\r\n" in request.prefix else "\n")[:1]))
 
 
 def timings(state: Decoding, started: float) -> Timings:

@@ -38,8 +38,8 @@ class InfillStops:
         is_line_start = not cursor_line.strip()
         # Lines are compared from their start, indentation included.
         self._line_prefix = cursor_line if is_line_start else ""
+        # Whole lines may come above the one the cursor stands before: it is then the first line below.
         self._is_above_text = is_line_start and bool(self._rest_of_line)
-        """Whole lines may come above the one the cursor stands before: it is then the first line below."""
         lines = [cursor_line + rest, *below.split("\n")] if self._is_above_text else below.split("\n")
         self._lines_below = [line.rstrip() for line in lines if line.strip()][:2]
 
@@ -129,7 +129,7 @@ class InfillStops:
         return bool(rest) and is_telling and "\n" not in text and text.rstrip().endswith(rest)
 
     def _end_before(self, line_start: int) -> int:
-        """Where to cut when the line that begins there is the one below: its newline is kept where it has none."""
+        """Where to cut when the line that begins there is the one below; above text, newline and indentation stay."""
         if not self._is_above_text:
             return _without_newline(self._text, line_start)
         has_prefix = line_start > 0 and self._text.startswith(self._line_prefix, line_start)
