@@ -68,6 +68,7 @@ def test_words_and_lines_can_be_taken(start: Start) -> None:
         editor.until(lambda: editor.lines()[2] == "    total = a + b  # 👋")
         editor.keys("<M-Down>")
         editor.until(lambda: editor.lines()[3] == "    return total")
+        assert editor.lines()[4:] == CODE.splitlines()[3:]  # nothing else moved
         editor.keys("<Esc>:Seedls status<CR>")
         editor.until_shown("1 accepted")
 
@@ -80,12 +81,14 @@ def test_tab_without_a_suggestion_is_what_it_was(start: Start) -> None:
         editor.keys("<M-Right>")  # unmapped before: moves as ever, inserts nothing
         editor.keys("!")
         editor.until(lambda: editor.lines() == ["mine!"])
+        assert editor.lua("return vim.api.nvim_win_get_cursor(0)") == [1, 5]
 
 
 def test_tab_without_a_suggestion_indents(start: Start) -> None:
     with start(Script(), "x") as editor:
         editor.keys(":set noexpandtab<CR>I<Tab>")
         editor.until(lambda: editor.lines() == ["\tx"])
+        assert editor.lua("return vim.api.nvim_get_mode().mode") == "i"
 
 
 def test_nothing_is_shown_where_the_server_is_quiet(start: Start) -> None:
@@ -164,6 +167,7 @@ def test_two_windows_of_two_files(start: Start, tmp_path: Path) -> None:
         editor.until(lambda: editor.lines()[3] == "    return total")
         editor.keys("<C-w>w")
         editor.until(lambda: editor.lines() == ["def b():", "    "])
+        assert editor.lua("return vim.bo.modified") is False
 
 
 def test_off_for_a_language_and_on_again(start: Start) -> None:
@@ -187,3 +191,4 @@ def test_an_empty_file_and_one_without_a_last_line_end(start: Start, tmp_path: P
         editor.until_shown("pass  # 👋")
         editor.keys("<Tab><Esc>")
         editor.until(lambda: editor.lines()[2] == "\t\tpass  # 👋")
+        assert editor.lines()[:2] == ["é = 1", "\tif é:"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
 import random
 import time
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -135,9 +137,23 @@ def test_what_was_cut_out_of_a_file_may_end_where_it_ended(seed: int, keeps_inde
     for width in (0, 20, 60, 200):
         if suffix[:width].strip() or not suffix.strip():
             assert BlockEndings(prefix, suffix[:width], keeps_indent=keeps_indent).may_end(middle)
-    window = BlockEndings(prefix[-300:], suffix, keeps_indent=keeps_indent)
-    if '"""' not in prefix[-3000:] and "'''" not in prefix[-3000:]:  # else the window may begin inside one
-        assert window.may_end(middle)
+
+
+def _lines_inside_strings(text: str) -> set[int]:
+    """Numbers, from 0, of the lines that begin inside a string."""
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    spans = [(token.start[0], token.end[0]) for token in tokens if "STRING" in tokenize.tok_name[token.type]]
+    return {line for first, last in spans for line in range(first, last)}
+
+
+@given(st.integers(0, 10**9), st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_window_that_begins_anywhere_but_in_a_string_refuses_no_real_end(seed: int, data: st.DataObject) -> None:
+    prefix, middle, suffix = _cut(seed)
+    inside = _lines_inside_strings(prefix + middle + suffix)
+    lines = prefix.split("\n")
+    first = data.draw(st.sampled_from([number for number in range(len(lines)) if number not in inside]))
+    assert BlockEndings("\n".join(lines[first:]), suffix, keeps_indent=False).may_end(middle)
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9), st.data())
@@ -158,6 +174,9 @@ def test_a_string_that_never_ends_is_read_in_linear_time() -> None:
     assert time.process_time() - started < 2.0  # exponential before
 
 
-@given(st.text(alphabet="ab:#\"'()[]{}\\ \t\r\n👋=", max_size=80), st.text(alphabet='a:# \n)"', max_size=20))
-def test_any_text_is_judged(text: str, suffix: str) -> None:
-    BlockEndings(text[:20], suffix, keeps_indent=True).may_end(text[20:])
+@given(st.text(alphabet="ab:#\"'()[]{}\\ \t\n👋=", max_size=80), st.text(alphabet='a:# \n)"', max_size=20))
+def test_any_text_is_judged_alike_with_either_line_end(text: str, suffix: str) -> None:
+    prefix, middle = text[:20], text[20:]
+    judged = BlockEndings(prefix, suffix, keeps_indent=True).may_end(middle)
+    prefix, middle, suffix = (each.replace("\n", "\r\n") for each in (prefix, middle, suffix))
+    assert BlockEndings(prefix, suffix, keeps_indent=True).may_end(middle) is judged
